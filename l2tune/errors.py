@@ -1,0 +1,29 @@
+"""The errors a user can meet. Formatted in one place: the command line prints `str(error)` and exits with 2."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Bad input, told in the user's words.
+
+    Args:
+        what: What is wrong, with the offending value.
+        where: The flag, TOML key, file or argument that brought it in; may be empty.
+        fix: How to mend it; may be empty.
+    """
+
+    def __init__(self, what: str, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        line = f"{where}: {what}" if where else what
+        super().__init__(" ".join((f"{line}; {fix}" if fix else line).split()))
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        return type(self), (self.what, self.where, self.fix)
+
+
+class TrialFailed(RuntimeError):
+    """A trial could not be trained for a reason that says nothing about its strength, such as memory."""
+
+
+class SearchAborted(RuntimeError):
+    """The search cannot go on at all; what was told so far is kept."""

@@ -1,0 +1,351 @@
+"""Settings of a search: one frozen model per concern, the single source of flags, TOML keys, arguments and help.
+
+A setting has one place (`training.lr`) and one flat name (`lr`: the flag `--lr`, the Python argument `lr=`). The flat
+name is the field's own, except where the field names its section's subject (`data.source` is `--data`, `model.name`
+is `--model`, `penalty.form` is `--penalty`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from l2tune.errors import UserError
+from l2tune.strength import check_range
+
+DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
+TORCHVISION_SOURCES = ("mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _setting(default: Any, description: str, *, flat: str | None = None, identity: bool = True, **limits: Any) -> Any:
+    """A field: `flat` names it outside its section; `identity` says whether changing it makes it another study."""
+    return Field(default, description=description, json_schema_extra={"flat": flat, "identity": identity}, **limits)
+
+
+class DataSettings(_Section):
+    """Which images."""
+
+    source: str = _setting(
+        "digits",
+        "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, a folder of class folders, an .npz file, "
+        "or package.module:function",
+        flat="data",
+    )
+    root: str | None = _setting(
+        None,
+        "Where torchvision's data sets lie or are downloaded to (default: $L2TUNE_DATA, else the user's cache folder)",
+        flat="data_root",
+        identity=False,
+    )
+    subset: int | None = _setting(None, "Use a stratified part of this many training images", ge=4)
+    image_size: int | None = _setting(None, "Side in pixels that a folder's images are resized to", ge=4, le=1024)
+    grayscale: bool = _setting(False, "Read a folder's images as grayscale")
+    augment: tuple[Literal["flip", "shift"], ...] = _setting(
+        (), "Random augmentation of training batches: flip (left-right), shift (up to an eighth of the side)"
+    )
+
+
+class ModelSettings(_Section):
+    """Which network."""
+
+    name: str = _setting(
+        "simple_cnn",
+        "simple_cnn, small_resnet, linear, a torchvision classification model by name, or package.module:factory",
+        flat="model",
+    )
+    pretrained: bool = _setting(False, "Start a torchvision model from its published weights (downloads them)")
+
+
+class PenaltySettings(_Section):
+    """How λ acts, on which weights, and where to look for it."""
+
+    form: Literal["l2", "l2-loss", "l2-decoupled"] = _setting(
+        "l2",
+        "l2: 2λw added to the gradient; l2-loss: λΣw² added to the loss; l2-decoupled: AdamW's (the default for adamw)",
+        flat="penalty",
+    )
+    regularize: Literal["weights", "all"] = _setting(
+        "weights", "weights of convolutions and linear layers, or all parameters"
+    )
+    lambda_range: tuple[float, float] = _setting((1e-6, 1.0), "Lowest and highest λ to search")
+
+    @field_validator("lambda_range")
+    @classmethod
+    def _searchable(cls, value: tuple[float, float]) -> tuple[float, float]:
+        return check_range(*value)
+
+
+class TrainingSettings(_Section):
+    """How one network is trained."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = _setting("sgd", "sgd (Nesterov momentum), adam or adamw")
+    lr: float = _setting(DEFAULT_LR["sgd"], "Peak learning rate (default: 0.1 for sgd, 0.001 for adam and adamw)", gt=0)
+    momentum: float = _setting(0.9, "Nesterov momentum of sgd", ge=0, lt=1)
+    schedule: Literal["one-cycle", "cosine", "constant"] = _setting("one-cycle", "Course of the learning rate")
+    epochs: int = _setting(30, "Passes over a fold's training images", ge=1)
+    batch_size: int = _setting(128, "Images per step", ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = _setting("auto", "auto: bfloat16 on CUDA, else float32")
+    engine: Literal["auto", "sequential", "population"] = _setting(
+        "auto", "sequential: one network at a time; population: stacked on the GPU", identity=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lr_by_optimizer(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("lr") is None:
+            values = {**values, "lr": DEFAULT_LR.get(values.get("optimizer", "sgd"), 1e-3)}
+        return values
+
+
+class SearchSettings(_Section):
+    """How λ is searched and scored."""
+
+    folds: int = _setting(5, "Folds of the cross-validation", ge=2)
+    repeats: int = _setting(1, "Times the cross-validation is repeated with new folds", ge=1)
+    trials: int = _setting(40, "Strengths to try at most, over all calls on this study", identity=False, ge=1)
+    timeout: float | None = _setting(None, "Seconds after which no new strength is begun", identity=False, gt=0)
+    metric: Literal["loss", "error"] = _setting("loss", "What λ is chosen by: validation cross-entropy or error rate")
+    sampler: Literal["curve", "tpe", "gp", "qmc", "random", "grid"] = _setting("curve", "What proposes the next λ")
+    pruner: Literal["racing", "none", "median", "hyperband", "halving", "wilcoxon"] = _setting(
+        "racing", "What stops a hopeless λ: racing and wilcoxon after a fold; median, hyperband, halving after an epoch"
+    )
+    extend_range: bool = _setting(True, "Widen --lambda-range when the best λ lies at its end")
+    audit: int = _setting(0, "Finish this many pruned strengths at the end: was pruning right?", ge=0)
+    seed: int = _setting(0, "Of folds, initial weights, batch order and proposals", ge=0)
+
+
+class Settings(_Section):
+    """All settings of a search."""
+
+    study: str = _setting("", "Name of the study (default: from the data and the model)", identity=False)
+    storage: str = _setting(
+        "sqlite:///l2tune.db", "Any Optuna storage URL, or a path ending in .log for a journal", identity=False
+    )
+    out: str = _setting("", "Folder for the results (default: runs/STUDY)", identity=False)
+    device: str = _setting("auto", "auto (CUDA when there is one), cpu, cuda, cuda:1", identity=False)
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    penalty: PenaltySettings = PenaltySettings()
+    training: TrainingSettings = TrainingSettings()
+    search: SearchSettings = SearchSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        """Defaults that depend on another setting."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        data, model, penalty, training = (_plain(values.get(key)) for key in ("data", "model", "penalty", "training"))
+        if training.get("optimizer") == "adamw" and penalty.get("form") is None:
+            values["penalty"] = {**penalty, "form": "l2-decoupled"}
+        if not values.get("study"):
+            source, name = str(data.get("source", "digits")), str(model.get("name", "simple_cnn"))
+            values["study"] = _short_name(source) + ("" if name == "simple_cnn" else f"-{_short_name(name)}")
+        if not values.get("out"):
+            values["out"] = f"runs/{values['study']}"
+        return values
+
+    @field_validator("study")
+    @classmethod
+    def _file_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", value) or value in (".", ".."):
+            raise UserError(f"{value!r} cannot name a study", fix="use letters, digits, dots and dashes")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.training.optimizer == "adamw" and self.penalty.form == "l2":
+            raise UserError(
+                "adamw with the coupled form l2 is Adam", "optimizer", "use --optimizer adam, or --penalty l2-decoupled"
+            )
+        return self
+
+    def flat(self) -> dict[str, Any]:
+        """Flat name → value, in the order of definition."""
+        return {name: _get(self, place) for name, place in PLACES.items()}
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it this study: the flat settings without those that may change from call to call."""
+        return {name: value for name, value in self.flat().items() if _extra(field_of(name))["identity"]}
+
+    def toml(self) -> str:
+        """The settings as a TOML file that `build` reads back to the same settings."""
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+    def command(self) -> str:
+        """The shortest `l2tune search` command with these settings."""
+        default = build({"study": self.study})
+        words = ["l2tune", "search"]
+        if self.study != Settings.model_validate({"data": self.data, "model": self.model}).study:
+            words += ["--study", self.study]
+        for name, value in self.flat().items():
+            if name != "study" and value != default.flat()[name]:
+                words += _flag_words(name, value)
+        return shlex.join(words)
+
+
+def build(given: Mapping[str, Any], file: Path | str | None = None, *, flags: bool = False) -> Settings:
+    """Settings from a TOML file and flat names over it.
+
+    Args:
+        given: Flat name → value; None means not given.
+        file: TOML file with the sections `data`, `model`, `penalty`, `training` and `search`.
+        flags: Whether errors should speak of flags (`--lr`) rather than of arguments (`lr`).
+
+    Raises:
+        UserError: A name, type or value is wrong; the line tells where it came from.
+    """
+    values: dict[str, Any] = _read_toml(Path(file)) if file is not None else {}
+    origin: dict[tuple[str, ...], str] = {}
+    for name, value in given.items():
+        if name not in PLACES:
+            raise UserError("no such setting", f"--{name}" if flags else name, _did_you_mean(name, PLACES))
+        if value is None:
+            continue
+        place = PLACES[name]
+        origin[place] = f"--{name.replace('_', '-')}" if flags else name
+        section = values
+        for key in place[:-1]:
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise UserError("is a section, not a value", f"{file}: {key}", f"write [{key}] and its keys below it")
+        section[place[-1]] = value
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, origin, str(file) if file is not None else "") from None
+
+
+def field_of(name: str) -> FieldInfo:
+    """The field of a flat name: its annotation, default, limits and description."""
+    model: type[BaseModel] = Settings
+    *sections, key = PLACES[name]
+    for section in sections:
+        model = model.model_fields[section].default.__class__
+    return model.model_fields[key]
+
+
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """What differs between two identities, one phrase each: `epochs was 30, now 10`."""
+    names = [*current, *(name for name in stored if name not in current)]
+    lists = {name: [_listed(side.get(name)) for side in (stored, current)] for name in names}
+    return [f"{name} was {old}, now {new}" for name, (old, new) in lists.items() if old != new]
+
+
+def _places() -> dict[str, tuple[str, ...]]:
+    places: dict[str, tuple[str, ...]] = {}
+    for key, field in Settings.model_fields.items():
+        if isinstance(field.default, _Section):
+            for inner, inner_field in field.default.__class__.model_fields.items():
+                places[_extra(inner_field)["flat"] or inner] = (key, inner)
+        else:
+            places[key] = (key,)
+    return places
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return extra
+
+
+PLACES = _places()
+"""Flat name → where the setting lies, e.g. `lr` → `("training", "lr")`."""
+
+
+def _get(settings: BaseModel, place: tuple[str, ...]) -> Any:
+    value: Any = settings
+    for key in place:
+        value = getattr(value, key)
+    return value
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    if isinstance(section, BaseModel):
+        return section.model_dump()
+    return section if isinstance(section, dict) else {}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def _flag_words(name: str, value: Any) -> list[str]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    if isinstance(value, tuple) and name != "lambda_range":
+        return [word for item in value for word in (f"--{flag}", str(item))]
+    return [f"--{flag}", *(str(item) for item in (value if isinstance(value, tuple) else (value,)))]
+
+
+def _short_name(source: str) -> str:
+    """`photos/` → photos, `a/b.npz` → b, `pkg.module:function` → function."""
+    name = Path(source.rsplit(":", 1)[-1]).name
+    return re.sub(r"[^\w.-]+", "-", name.removesuffix(".npz")).strip("-.") or "study"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such file", str(path), "give the path of a TOML file, or flags alone") from None
+    except IsADirectoryError:
+        raise UserError(
+            "is a folder, not a TOML file", str(path), "to search on a folder of images use --data FOLDER"
+        ) from None
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", str(path)) from None
+    except UnicodeDecodeError:
+        raise UserError("is not UTF-8 text", str(path), "give a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"is not valid TOML ({error})", str(path)) from None
+
+
+def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str], file: str) -> UserError:
+    """The first problem that pydantic found, in one line that names key, value and fix."""
+    problem = error.errors()[0]
+    place = tuple(str(key) for key in problem["loc"])
+    where = next((origin[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origin), "")
+    key = ".".join(part for part in place if not part.isdigit())
+    where = where or (f"{file}: {key}" if file else key)
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, UserError):
+        if not key:  # a rule over several settings names its own culprit
+            named = PLACES.get(cause.where, ())
+            where = origin.get(named, cause.where)
+        return UserError(cause.what, where, cause.fix)
+    if problem["type"] == "extra_forbidden":
+        section = Settings.model_fields[place[0]].default if place[0] in Settings.model_fields else None
+        known = list((section.__class__ if isinstance(section, _Section) else Settings).model_fields)
+        return UserError("no such key", where, _did_you_mean(place[-1], known))
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return UserError(f"{problem['input']!r} does not fit", where, message.replace("input should be", "it should be"))
+
+
+def _did_you_mean(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(known)
