@@ -123,7 +123,7 @@ class SearchSettings(_Section):
         "racing", "What stops a hopeless λ: racing and wilcoxon after a fold; median, hyperband, halving after an epoch"
     )
     extend_range: bool = _setting(True, "Widen --lambda-range when the best λ lies at its end")
-    audit: int = _setting(0, "Finish this many pruned strengths at the end: was pruning right?", ge=0)
+    audit: int = _setting(0, "Finish this many pruned strengths at the end: was pruning right?", identity=False, ge=0)
     seed: int = _setting(0, "Of folds, initial weights, batch order and proposals", ge=0)
 
 

@@ -1,0 +1,53 @@
+"""The command line. Commands are registered by import path, so `--help` imports nothing heavy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError
+
+from l2tune import __version__
+from l2tune.errors import SearchAborted, UserError
+
+app = App(
+    name="l2tune",
+    help="How strongly should this network be regularized, and how sure are we?",
+    version=__version__,
+    exit_on_error=False,
+    print_error=False,
+    result_action="return_value",
+    help_epilogue="A bare `l2tune search` searches λ for real handwritten digits in about a minute.",
+)
+for _name, _help in {
+    "search": "Search the best λ by cross-validation; write results.json, trials.csv and report.html.",
+    "estimate": "A first, rough λ in the time of one fit.",
+    "show": "Print a study's verdict and curve.",
+    "report": "Write a study's results again, from its storage alone.",
+    "list": "List the studies in a storage.",
+    "fit": "Train on all training images with the chosen λ, and save the network.",
+    "dashboard": "Open the Optuna dashboard on a storage.",
+}.items():
+    app.command(f"l2tune.commands.{_name}:{_name}_command", name=_name, help=_help)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0, 1 for a search that had to give up, 2 for bad input, 130 for Ctrl-C."""
+    try:
+        app(argv)
+    except (CycloptsError, UserError) as error:
+        _fail(str(error), 2)
+    except SearchAborted as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(0)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    print(f"l2tune: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)

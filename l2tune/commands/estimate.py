@@ -1,0 +1,43 @@
+"""`l2tune estimate`: a rough λ from one unregularized fit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from l2tune.commands.flags import with_settings
+from l2tune.settings import build
+
+
+@with_settings
+def estimate_command(
+    file: Annotated[str | None, Parameter(help="A TOML file of settings; flags override it")] = None,
+    /,
+    **given: Any,
+) -> None:
+    """A first, rough λ in the time of one fit.
+
+    Where validation loss is lowest during an unregularized fit, the training loss's gradient over the regularized
+    weights balances the penalty's, so λ ≈ ‖∇E(W)‖ / (2 ‖W‖) (Rögnvaldsson, 1998). Nothing is stored.
+    """
+    settings = build(given, file, flags=True)
+
+    from l2tune.errors import UserError
+    from l2tune.objectives import CrossValidationObjective, prepare
+    from l2tune.records import FoldRecord
+    from l2tune.strength import show, weight_decay
+
+    trainer, data, _ = prepare(settings)
+    objective = CrossValidationObjective.from_settings(settings, trainer, data)
+    history = [scores for epoch in trainer.start([objective.member(0.0, 0)]) for scores in epoch]
+    record = FoldRecord.of(history)
+    if record.diverged or not record.first_estimate:
+        raise UserError("the unregularized fit diverged", "estimate", "lower --lr, or run `l2tune search`")
+    estimate = record.first_estimate
+    print(
+        f"λ ≈ {show(estimate)} (weight decay ≈ {show(weight_decay(estimate))}), from one fit of one fold in "
+        f"{record.seconds:.0f} s.\n"
+        "This is rough: expect it within a factor of ten of the best λ, seldom closer than two. "
+        "`l2tune search` finds the best λ and how sure it is."
+    )

@@ -1,0 +1,45 @@
+"""`l2tune list`: the studies in a storage."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def list_command(
+    *,
+    storage: Annotated[str, Parameter(help="Storage of the searches")] = "sqlite:///l2tune.db",
+) -> None:
+    """List the studies in a storage: trials, the best λ of a complete trial and its value, and when it began."""
+    import optuna
+    from rich.console import Console
+    from rich.table import Table
+
+    from l2tune.records import is_described, metric_of, strength_of
+    from l2tune.search.study import open_storage
+    from l2tune.strength import show
+
+    opened = open_storage(storage, must_exist=True)
+    names = optuna.get_all_study_names(opened)
+    if not names:
+        print(f"No study in {storage}.")
+        return
+    table = Table("study", "trials", "running", "best λ", "value", "metric", "begun", box=None, pad_edge=False)
+    for name in names:
+        study = optuna.load_study(study_name=name, storage=opened)
+        trials = study.get_trials(deepcopy=False)
+        complete = [t for t in trials if t.state.name == "COMPLETE" and t.values is not None and len(t.values) == 1]
+        best = min(complete, key=lambda t: t.values[0], default=None)
+        starts = [t.datetime_start for t in trials if t.datetime_start]
+        table.add_row(
+            name,
+            str(sum(t.state.is_finished() for t in trials)),
+            str(sum(t.state.name == "RUNNING" for t in trials)),
+            show(strength_of(best)) if best else "–",
+            f"{best.values[0]:.4g}" if best else "–",
+            metric_of(study) if is_described(study) else "",
+            f"{min(starts):%Y-%m-%d %H:%M}" if starts else "–",
+        )
+    console = Console(highlight=False)
+    console.print(table, width=None if console.is_terminal else 200)

@@ -1,0 +1,125 @@
+"""What `l2tune search` shows while it runs: a live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from l2tune import records
+from l2tune.members import EpochScores, Trainer
+from l2tune.settings import Settings
+from l2tune.strength import show, weight_decay
+
+
+class Progress:
+    """Progress of a search on standard error.
+
+    Args:
+        quiet: Show nothing.
+    """
+
+    def __init__(self, settings: Settings, trainer: Trainer, *, quiet: bool) -> None:
+        self._settings, self._folds, self._epochs, self._quiet = settings, trainer.folds, trainer.epochs, quiet
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._live = self._console.is_terminal and not quiet
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._live,
+            transient=True,
+        )
+        self._task = self._bar.add_task("searching", total=None, text="")
+        self._began = time.monotonic()
+        self._member_epochs = 0
+        self._trials = 0
+        self._best: tuple[float, float] | None = None
+
+    @contextmanager
+    def begun(self, study: optuna.Study) -> Iterator[None]:
+        """Show progress while the search runs."""
+        done = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.state != TrialState.FAIL]
+        for trial in done:
+            self._note_best(trial)
+        self._trials = len(done)
+        if done:
+            self.say(f"going on with study {study.study_name!r}: {len(done)} trials are done")
+        self._began = time.monotonic()
+        with self._bar:
+            yield
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        if line:
+            self._console.print(line, markup=False, soft_wrap=True)
+
+    def epoch(self, scores: Sequence[EpochScores]) -> None:
+        """Note one epoch of the members in training."""
+        self._member_epochs += len(scores)
+        epoch = max(s.epoch for s in scores)
+        strengths = sorted({s.member.strength for s in scores})
+        shown = ", ".join(show(s) for s in strengths[:3]) + ("…" if len(strengths) > 3 else "")
+        folds = sorted({s.member.fold + 1 for s in scores})
+        where = f"fold {folds[0]}" if len(folds) == 1 else f"{len(folds)} folds"
+        self._bar.update(
+            self._task,
+            total=self._epochs,
+            completed=epoch,
+            text=f"λ {shown}, {where} of {self._folds} · {self.summary()} · {self._left()}",
+        )
+
+    def trial(self, trial: FrozenTrial) -> None:
+        """Note a finished trial."""
+        self._trials += 1
+        self._note_best(trial)
+        strength = records.strength_of(trial)
+        found = records.fold_records(trial)
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            outcome = f"{self._settings.search.metric} {trial.value:.4g} over {len(found)} folds"
+        else:
+            outcome = f"given up after {len(found)} of {self._folds} folds"
+        diverged = sum(record.diverged for record in found.values())
+        name = (
+            "λ 0 (baseline)" if strength == 0 else f"λ {show(strength)} (weight decay {show(weight_decay(strength))})"
+        )
+        if diverged:
+            outcome += f", {diverged} diverged"
+        self.say(f"trial {trial.number + 1}: {name}: {outcome} · {self._left()}")
+
+    def summary(self) -> str:
+        """Fits done in this call and the best λ so far."""
+        fits = self._member_epochs / self._epochs
+        best = f", best λ so far {show(self._best[1])}" if self._best else ""
+        return f"{fits:.0f} fits in {_duration(time.monotonic() - self._began)}{best}"
+
+    def _note_best(self, trial: FrozenTrial) -> None:
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            found = (trial.value, records.strength_of(trial))
+            self._best = found if self._best is None else min(self._best, found)
+
+    def _left(self) -> str:
+        """An upper bound of the time left: every trial still allowed trains every fold."""
+        if not self._member_epochs:
+            return ""
+        per_fit = (time.monotonic() - self._began) / self._member_epochs * self._epochs
+        seconds = per_fit * self._folds * max(0, self._settings.search.trials - self._trials)
+        if self._settings.search.timeout is not None:
+            seconds = min(seconds, max(0.0, self._settings.search.timeout - (time.monotonic() - self._began)))
+        return f"at most {_duration(seconds)} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,29 @@
+"""`l2tune report`: the results of a study again, from storage alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def report_command(
+    study: Annotated[str, Parameter(help="Name of the study")],
+    /,
+    *,
+    storage: Annotated[str, Parameter(help="Storage of the search")] = "sqlite:///l2tune.db",
+    out: Annotated[str | None, Parameter(help="Folder for the results (default: runs/STUDY)")] = None,
+    format: Annotated[
+        tuple[Literal["html", "png", "json", "csv"], ...],
+        Parameter(help="What to write; png needs Chromium or Chrome", consume_multiple=True, negative=()),
+    ] = ("html", "json", "csv"),
+) -> None:
+    """Write a study's results again, from its storage alone. Nothing is trained."""
+    from l2tune.commands.results import check_folder, print_verdict, write_results
+    from l2tune.search.study import load_study, open_storage
+
+    folder = out or f"runs/{study}"
+    found = load_study(open_storage(storage, must_exist=True), study)
+    check_folder(folder)
+    tradeoff = write_results(found, folder, format)
+    print_verdict(tradeoff, folder if tradeoff and "html" in format else None)

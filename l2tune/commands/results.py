@@ -1,0 +1,70 @@
+"""Results on disk and on the terminal, the same after a search as from storage alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from l2tune.errors import UserError
+
+if TYPE_CHECKING:
+    import optuna
+
+    from l2tune.tradeoff import Tradeoff
+
+FORMATS = ("html", "json", "csv")
+
+
+def check_folder(folder: str, where: str = "--out") -> Path:
+    """A folder that results can be written to; nothing is made yet.
+
+    Raises:
+        UserError: It is a file, or lies where nothing may be written.
+    """
+    path = Path(folder)
+    parent = path
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise UserError(f"{parent} is a file", f"{where} {folder}", "give a folder")
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"{parent} cannot be written to", f"{where} {folder}", "give another folder")
+    return path
+
+
+def write_results(study: optuna.Study, folder: str, formats: Sequence[str] = FORMATS) -> Tradeoff | None:
+    """Analyse a study and write its files; None if it has no score yet.
+
+    Raises:
+        UserError: The files cannot be written; what was there before is left.
+    """
+    from l2tune.records import observations
+    from l2tune.tradeoff import Tradeoff
+
+    if not len(observations(study).score):
+        return None
+    tradeoff = Tradeoff.from_study(study)
+    try:
+        tradeoff.report(folder, formats=formats)
+    except OSError as error:
+        raise UserError(
+            f"the results cannot be written ({error.strerror})",
+            f"--out {folder}",
+            f"the study is kept: free the disk, then `l2tune report {study.study_name}`",
+        ) from None
+    return tradeoff
+
+
+def print_verdict(tradeoff: Tradeoff | None, folder: str | None = None) -> None:
+    """The verdict and a small curve on standard output."""
+    if tradeoff is None:
+        print("No fold has been scored yet, so there is nothing to tell.")
+        return
+    from l2tune.report.terminal import render
+
+    sys.stdout.write(render(tradeoff))
+    if folder is not None:
+        print(f"\nReport: {Path(folder) / 'report.html'}")

@@ -1,0 +1,75 @@
+"""`l2tune search`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from l2tune.commands.flags import with_settings
+from l2tune.settings import build
+
+
+@with_settings
+def search_command(
+    file: Annotated[str | None, Parameter(help="A TOML file of settings; flags go before it in force")] = None,
+    /,
+    *,
+    restart: Annotated[
+        bool, Parameter(help="Delete the study of this name first, and start over", negative=())
+    ] = False,
+    quiet: Annotated[bool, Parameter(help="Print the verdict only", negative=())] = False,
+    **given: Any,
+) -> None:
+    """Search the best λ by cross-validation; write results.json, trials.csv and report.html.
+
+    A bare `l2tune search` searches λ for SimpleCNN on real handwritten digits. Running it again goes on with the same
+    study. Examples:
+
+        l2tune search studies/simple_cnn_mnist.toml --epochs 5
+        l2tune search --data photos/ --image-size 64 --model mypackage.nets:build --trials 40
+    """
+    settings = build(given, file, flags=True)
+
+    from l2tune.commands.results import check_folder, print_verdict, write_results
+    from l2tune.objectives import CrossValidationObjective, prepare
+
+    check_folder(settings.out)
+    trainer, data, engine = prepare(settings)
+
+    from l2tune.commands.progress import Progress
+    from l2tune.search.choices import EPOCH_PRUNING_RISK
+    from l2tune.search.runner import Budget, run_search
+    from l2tune.search.stopping import StopWhenSettled
+    from l2tune.search.study import delete_study, open_storage, open_study, study_exists
+
+    storage = open_storage(settings.storage)
+    objective = CrossValidationObjective.from_settings(settings, trainer, data)
+    progress = Progress(settings, trainer, quiet=quiet)
+    if restart and study_exists(storage, settings.study):
+        progress.say(f"deleting study {settings.study!r} from {settings.storage}")
+        delete_study(storage, settings.study)
+    study = open_study(storage, settings)
+    objective.describe(study)
+    progress.say(engine)
+    if settings.search.pruner in ("median", "hyperband", "halving"):
+        progress.say(EPOCH_PRUNING_RISK)
+
+    objective.on_epoch = progress.epoch
+    status = 0
+    with progress.begun(study):
+        try:
+            why = run_search(
+                study,
+                objective,
+                Budget(settings.search.trials, settings.search.timeout),
+                settle=StopWhenSettled() if settings.search.sampler == "curve" else None,
+                on_trial=progress.trial,
+            )
+        except KeyboardInterrupt:
+            why, status = "interrupted", 130
+    progress.say(f"{why}; {progress.summary()}")
+    tradeoff = write_results(study, settings.out)
+    print_verdict(tradeoff, settings.out)
+    sys.exit(status)

@@ -1,0 +1,142 @@
+"""Samplers and pruners by the names that settings use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from l2tune import records
+from l2tune.search.pruner import FoldRacingPruner
+from l2tune.search.sampler import FoldCurveSampler
+from l2tune.settings import Settings
+from l2tune.strength import log_grid
+
+EPOCH_PRUNING_RISK = (
+    "pruning on early epochs often discards the best λ: strong regularization learns slowly first and wins last "
+    "(--pruner racing judges by folds instead)"
+)
+
+
+def make_sampler(settings: Settings) -> BaseSampler:
+    """The sampler that `settings.search.sampler` names."""
+    search, (low, high) = settings.search, settings.penalty.lambda_range
+    match search.sampler:
+        case "curve":
+            return FoldCurveSampler(seed=search.seed, extend_range=search.extend_range)
+        case "tpe":
+            return _PerTrial(lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True), search.seed)
+        case "gp":
+            return _PerTrial(lambda seed: optuna.samplers.GPSampler(seed=seed), search.seed, relative=True)
+        case "random":
+            return _PerTrial(lambda seed: optuna.samplers.RandomSampler(seed=seed), search.seed)
+        case "qmc":
+            sequence = optuna.samplers.QMCSampler(scramble=True, seed=search.seed, warn_independent_sampling=False)
+            return _PerTrial(lambda seed: sequence, search.seed, relative=True)
+        case "grid":
+            return _Grid(log_grid(low, high, max(1, search.trials - 1)), search.seed)  # one trial is the baseline
+
+
+def make_pruner(settings: Settings) -> BasePruner:
+    """The pruner that `settings.search.pruner` names."""
+    match settings.search.pruner:
+        case "racing":
+            return FoldRacingPruner()
+        case "none":
+            return optuna.pruners.NopPruner()
+        case "median":
+            return optuna.pruners.MedianPruner()
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(max_resource=settings.training.epochs)
+        case "halving":
+            return optuna.pruners.SuccessiveHalvingPruner()
+        case "wilcoxon":
+            return optuna.pruners.WilcoxonPruner()
+
+
+class _PerTrial(BaseSampler):
+    """One of Optuna's samplers, made afresh for each trial from (seed, trial number).
+
+    So a resumed search goes on instead of proposing its first λs again, and workers that share a study differ. The
+    baseline, which has no λ, is hidden: it would make the search space that some samplers infer empty.
+
+    Args:
+        make: Seed → sampler.
+        relative: Whether the sampler draws λ by relative sampling.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int, *, relative: bool = False) -> None:
+        self._make, self._seed, self._relative = make, seed, relative
+        self._space: dict[str, BaseDistribution] = {}
+
+    def _sampler(self, trial: FrozenTrial) -> BaseSampler:
+        return self._make(int(np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0]))
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        if not self._relative:
+            return {}
+        settings = records.stored_settings(study)
+        if "lambda_range" not in settings:
+            return {}
+        low, high = records.search_range(study, *settings["lambda_range"])
+        return {records.PARAMETER: FloatDistribution(low, high, log=True)}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if not search_space:
+            return {}
+        return self._sampler(trial).sample_relative(_WithoutBaseline(study), trial, search_space)  # type: ignore[arg-type]
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._sampler(trial).sample_independent(study, trial, param_name, param_distribution)
+
+
+class _Grid(BaseSampler):
+    """Each of the points once, in random order.
+
+    Optuna's own counts the baseline as a point, and stops the loop of `study.optimize`, which the search does not use.
+    """
+
+    def __init__(self, points: Sequence[float], seed: int) -> None:
+        self._points = [points[i] for i in np.random.default_rng(seed).permutation(len(points))]
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        trials = study.get_trials(deepcopy=False)
+        taken = [t.params[param_name] for t in trials if param_name in t.params and t.state != TrialState.FAIL]
+        times = [taken.count(point) for point in self._points]
+        return self._points[times.index(min(times))]
+
+
+class _WithoutBaseline:
+    """A study whose finished trials all have λ."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Sequence[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)  # type: ignore[arg-type]
+        return [t for t in trials if records.PARAMETER in t.params or not t.state.is_finished()]

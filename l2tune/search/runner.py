@@ -1,0 +1,137 @@
+"""The search: asks the study for strengths, scores them, tells the results, stops when the answer is settled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import optuna
+
+# ask and tell has no public heartbeat
+from optuna.storages._heartbeat import BaseHeartbeatThread, get_heartbeat_thread
+from optuna.trial import FrozenTrial, TrialState
+
+from l2tune.errors import SearchAborted, TrialFailed
+from l2tune.objectives import CrossValidationObjective, OpenTrial
+from l2tune.search.stopping import StopWhenSettled
+from l2tune.search.study import requeue, requeue_lost_trials, sign_trial
+
+_FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to search.
+
+    Attributes:
+        trials: Trials that the study may hold in all, the baseline included.
+        seconds: From now on; no new trial is begun afterwards.
+        batch: Trials trained together.
+    """
+
+    trials: int
+    seconds: float | None = None
+    batch: int = 1
+
+
+def run_search(
+    study: optuna.Study,
+    objective: CrossValidationObjective,
+    budget: Budget,
+    *,
+    settle: StopWhenSettled | None = None,
+    on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
+) -> str:
+    """Search until the answer is settled or the budget is spent.
+
+    Args:
+        settle: The stopping rule; without one, only the budget stops the search.
+        on_trial: Called with each finished trial.
+
+    Returns:
+        Why it stopped, in words.
+
+    Raises:
+        SearchAborted: Several trials in a row could not be trained.
+        KeyboardInterrupt: The trials in training are queued again; all that was told is kept.
+    """
+    began = time.monotonic()
+    requeue_lost_trials(study)
+    active: list[_Running] = []
+    failures = 0
+    try:
+        while True:
+            why = ""
+            while len(active) < budget.batch and not why:
+                why = _why_stop(study, budget, settle, time.monotonic() - began)
+                if not why:
+                    active.append(_begin(study, objective))
+            if not active:
+                return why
+            try:
+                objective.advance([running.open for running in active if not running.open.done])
+                failures = 0
+            except TrialFailed as error:
+                failures += 1
+                _give_up(study, active)
+                if failures >= _FAILURES_IN_A_ROW:
+                    raise SearchAborted(f"{failures} times in a row training failed: {error}") from error
+            for running in [running for running in active if running.open.done]:
+                active.remove(running)
+                on_trial(_tell(study, running))
+    except BaseException:
+        _give_up(study, active)
+        raise
+
+
+@dataclass(eq=False)
+class _Running:
+    """A trial in training, with the thread that tells other workers that it is alive."""
+
+    open: OpenTrial
+    heartbeat: BaseHeartbeatThread
+
+
+def _begin(study: optuna.Study, objective: CrossValidationObjective) -> _Running:
+    trial = study.ask()
+    sign_trial(trial)
+    heartbeat = get_heartbeat_thread(trial._trial_id, study._storage)
+    heartbeat.start()
+    try:
+        return _Running(objective.open(trial), heartbeat)
+    except BaseException:
+        heartbeat.join()
+        requeue(study, _frozen(study, trial))
+        raise
+
+
+def _tell(study: optuna.Study, running: _Running) -> FrozenTrial:
+    running.heartbeat.join()
+    trial = running.open
+    if trial.pruned:
+        return study.tell(trial.trial, state=TrialState.PRUNED, skip_if_finished=True)
+    return study.tell(trial.trial, trial.value, skip_if_finished=True)
+
+
+def _give_up(study: optuna.Study, active: list[_Running]) -> None:
+    """Queue trials in training again."""
+    while active:
+        running = active.pop()
+        running.heartbeat.join()
+        requeue(study, _frozen(study, running.open.trial))
+
+
+def _why_stop(study: optuna.Study, budget: Budget, settle: StopWhenSettled | None, seconds: float) -> str:
+    """Why no further trial should begin; empty if one should. May queue the trials that complete the answer."""
+    states = [t.state for t in study.get_trials(deepcopy=False)]
+    begun = sum(state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING) for state in states)
+    if begun >= budget.trials:
+        return f"all {budget.trials} trials are done"
+    if budget.seconds is not None and seconds >= budget.seconds:
+        return f"the {budget.seconds:g} s are over"
+    return ""
+
+
+def _frozen(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
+    return study.get_trials(deepcopy=False)[trial.number]

@@ -1,0 +1,174 @@
+"""Storages and studies: open, create, resume, start over."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from l2tune import records
+from l2tune.errors import UserError
+from l2tune.search.choices import make_pruner, make_sampler
+from l2tune.settings import Settings
+
+HEARTBEAT_SECONDS = 30
+GRACE_SECONDS = 120
+_WORKER = records.PREFIX + "worker"
+
+
+def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
+    """A storage by URL, or a journal file by path.
+
+    Args:
+        url: Any URL that Optuna takes, or a path that ends in `.log` or `.jsonl`.
+        must_exist: Refuse a file that is not there instead of creating it.
+
+    Raises:
+        UserError: It cannot be opened.
+    """
+    where = f"--storage {url}"
+    path = _file_of(url)
+    if path is not None:
+        if must_exist and not path.exists():
+            raise UserError("no such storage", where, "give the --storage that the search used")
+        if path.is_dir():
+            raise UserError("is a folder", where, "give a file in it")
+        if not path.parent.is_dir():
+            raise UserError(f"the folder {path.parent} does not exist", where, "make it first")
+    try:
+        if path is not None and not url.startswith("sqlite"):
+            if path.exists() and path.stat().st_size and path.read_bytes()[:1] != b"{":
+                raise UserError("is not a journal", where, "give a file that Optuna's journal wrote, or a new name")
+            return JournalStorage(JournalFileBackend(str(path)))
+        if "://" not in url:
+            raise UserError("is no storage URL", where, "give sqlite:///FILE.db, another URL, or a path ending in .log")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # Workers share the file: wait for each other's writes instead of failing at once.
+        engine = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+        return RDBStorage(
+            url,
+            engine_kwargs=engine,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
+        )
+    except sqlalchemy.exc.ArgumentError:
+        raise UserError("is no storage URL", where, "give sqlite:///FILE.db or another URL that Optuna takes") from None
+    except ImportError as error:
+        raise UserError(f"needs a package that is not installed ({error})", where, "install it with pip") from None
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, RuntimeError) as error:
+        raise UserError(f"cannot be opened ({reason(error)})", where) from None
+
+
+def open_study(storage: BaseStorage, settings: Settings, *, restart: bool = False) -> optuna.Study:
+    """Create the study of these settings, or go on with it."""
+    if restart:
+        delete_study(storage, settings.study)
+    study = optuna.create_study(
+        storage=storage,
+        study_name=settings.study,
+        sampler=make_sampler(settings),
+        pruner=make_pruner(settings),
+        direction="minimize",
+        load_if_exists=True,
+    )
+    if len(study.directions) > 1:
+        raise UserError("has two objectives", f"study {settings.study!r}", "use another --study")
+    return study
+
+
+def load_study(storage: BaseStorage, name: str) -> optuna.Study:
+    """An existing study.
+
+    Raises:
+        UserError: There is none of this name; those that exist are named.
+    """
+    names = optuna.get_all_study_names(storage)
+    if name not in names:
+        known = "it holds " + ", ".join(repr(n) for n in names[:8]) if names else "it holds no study"
+        raise UserError("no such study in this storage", repr(name), known)
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def study_exists(storage: BaseStorage, name: str) -> bool:
+    return name in optuna.get_all_study_names(storage)
+
+
+def delete_study(storage: BaseStorage, name: str) -> None:
+    """Delete a study if it exists."""
+    if study_exists(storage, name):
+        optuna.delete_study(study_name=name, storage=storage)
+
+
+def sign_trial(trial: optuna.Trial) -> None:
+    """Write down which process runs the trial, so that another on this machine can tell when it is dead."""
+    trial.set_user_attr(_WORKER, {"host": socket.gethostname(), "pid": os.getpid()})
+
+
+def requeue_lost_trials(study: optuna.Study) -> int:
+    """Fail the running trials whose process is gone, and queue them again with the folds they had finished.
+
+    Processes on this machine are looked up at once; those on others count as gone when their heartbeat stops.
+
+    Returns:
+        How many were queued again.
+    """
+    lost = 0
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        worker = trial.user_attrs.get(_WORKER, {})
+        if worker.get("host") == socket.gethostname() and not _is_alive(int(worker["pid"])):
+            lost += requeue(study, trial)
+    if optuna.storages._heartbeat.is_heartbeat_enabled(study._storage):
+        optuna.storages.fail_stale_trials(study)
+    return lost
+
+
+def requeue(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Fail an unfinished trial and queue its λ again; its finished folds are taken over, not trained again.
+
+    Returns:
+        False if another process was first.
+    """
+    try:
+        study.tell(trial.number, state=TrialState.FAIL)
+    except (ValueError, RuntimeError, optuna.exceptions.UpdateFinishedTrialError):
+        return False
+    attrs = {k: v for k, v in trial.user_attrs.items() if k in (records.STRENGTH, records.COMPLETE)}
+    if records.PARAMETER in trial.params:
+        study.enqueue_trial({records.PARAMETER: trial.params[records.PARAMETER]}, user_attrs=attrs)
+    return True
+
+
+def reason(error: BaseException) -> str:
+    """The innermost message of an error, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
+
+
+def _is_alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _file_of(url: str) -> Path | None:
+    """The file behind a SQLite URL or a journal path; None for a server."""
+    if url.startswith("sqlite:///"):
+        name = url.removeprefix("sqlite:///").split("?")[0]
+        return Path(name) if name and name != ":memory:" else None
+    if "://" not in url and url.endswith((".log", ".jsonl")):
+        return Path(url)
+    return None
