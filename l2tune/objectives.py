@@ -6,6 +6,7 @@ its two steps instead: `open` a trial, then `advance` the open ones until they a
 
 from __future__ import annotations
 
+import inspect
 import math
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,7 +117,7 @@ class CrossValidationObjective:
                 fit,  # type: ignore[arg-type]
                 count * search.repeats,
                 search.metric,
-                self.settings.training.epochs,
+                self.settings.training.epochs if inspect.isgeneratorfunction(fit) else 1,
             )
         else:
             images, factory = None, None
@@ -225,7 +226,8 @@ class CrossValidationObjective:
 
     def steps_of(self, study: optuna.Study) -> Steps:
         """What a step means in this study."""
-        return self.steps or ("epoch" if isinstance(study.pruner, EPOCH_PRUNERS) else "fold")
+        by_epoch = isinstance(study.pruner, EPOCH_PRUNERS) and self.trainer.epochs > 1
+        return self.steps or ("epoch" if by_epoch else "fold")
 
     def describe(self, study: optuna.Study) -> None:
         """Store what the study is about; refuse a study that was begun otherwise."""
@@ -257,8 +259,8 @@ class CrossValidationObjective:
         study = open_trial.trial.study
         values = [self._worst(study, history[s.member]) if s.diverged else self._value(s) for s in newest]
         open_trial.trial.report(sum(values) / len(values), step=epoch)
-        if not open_trial.keep and open_trial.trial.should_prune():
-            open_trial.pruned = True
+        if epoch < self.trainer.epochs:  # at the end there is nothing left to save
+            self._ask_pruner(open_trial)
 
     def _finish_fold(
         self,

@@ -81,6 +81,9 @@ class PenaltySettings(_Section):
         "weights", "weights of convolutions and linear layers, or all parameters"
     )
     lambda_range: tuple[float, float] = _setting((1e-6, 1.0), "Lowest and highest λ to search")
+    reference_weight_decay: float | None = _setting(
+        None, "A weight decay, say a textbook's, to mark in the report", identity=False, gt=0
+    )
 
     @field_validator("lambda_range")
     @classmethod

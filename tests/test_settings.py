@@ -47,7 +47,10 @@ def test_errors_name_flag_value_and_fix(given: dict[str, object], line: str) -> 
     [
         ("[training]\nepoch = 3", "{file}: training.epoch: no such key; did you mean 'epochs'?"),
         ("[trainin]\nepochs = 3", "{file}: trainin: no such key; did you mean 'training'?"),
-        ("[training]\nepochs = -1", "{file}: training.epochs: -1 does not fit; it should be greater than or equal to 1"),
+        (
+            "[training]\nepochs = -1",
+            "{file}: training.epochs: -1 does not fit; it should be greater than or equal to 1",
+        ),
         ("x =", "{file}: is not valid TOML (Invalid value (at end of document))"),
     ],
 )
@@ -58,7 +61,9 @@ def test_errors_name_file_and_key(tmp_path: Path, text: str, line: str) -> None:
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
-    assert line_of({}, tmp_path / "no.toml").endswith("no.toml: no such file; give the path of a TOML file, or flags alone")
+    assert line_of({}, tmp_path / "no.toml").endswith(
+        "no.toml: no such file; give the path of a TOML file, or flags alone"
+    )
     assert "use --data FOLDER" in line_of({}, tmp_path)
 
 
@@ -126,7 +131,18 @@ def test_every_setting_has_help_and_one_flat_name() -> None:
 
 def test_identity_leaves_out_what_may_change() -> None:
     free = set(PLACES) - set(build({}).identity())
-    assert free == {"study", "storage", "out", "device", "data_root", "engine", "trials", "timeout", "audit"}
+    assert free == {
+        "study",
+        "storage",
+        "out",
+        "device",
+        "data_root",
+        "engine",
+        "trials",
+        "timeout",
+        "audit",
+        "reference_weight_decay",
+    }
 
 
 def test_differences_name_old_and_new() -> None:

@@ -33,6 +33,8 @@ def test_log_grid_is_even_in_log_and_holds_both_ends() -> None:
     assert log_grid(1e-4, 1e-2, 1) == [pytest.approx(1e-3)]
 
 
-@pytest.mark.parametrize(("strength", "text"), [(0.0, "0"), (3.1623e-3, "3.16e-3"), (1.0, "1.00e0"), (2e-12, "2.00e-12")])
+@pytest.mark.parametrize(
+    ("strength", "text"), [(0.0, "0"), (3.1623e-3, "3.16e-3"), (1.0, "1.00e0"), (2e-12, "2.00e-12")]
+)
 def test_show(strength: float, text: str) -> None:
     assert show(strength) == text

@@ -1,0 +1,178 @@
+import math
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from l2tune import records
+from l2tune.errors import UserError
+from l2tune.members import EpochScores, Member, NetworkState
+from l2tune.records import FoldRecord
+
+
+def history(
+    values: list[float], *, strength: float = 1e-3, fold: int = 0, ratios: list[float] | None = None
+) -> list[EpochScores]:
+    """Scores of one member whose validation loss takes these values epoch by epoch."""
+    member = Member(strength, fold, 7)
+    network = NetworkState({"conv": 3.0, "fc": 4.0}, 0.0, 0.1, test_loss=0.5, test_error=0.1)
+    return [
+        EpochScores(
+            member,
+            epoch + 1,
+            train_loss=value / 2,
+            train_error=0.1,
+            val_loss=value,
+            val_error=0.2,
+            seconds=epoch + 1.0,
+            diverged=not math.isfinite(value),
+            gradient_ratio=ratios[epoch] if ratios else None,
+            network=network if epoch + 1 == len(values) and math.isfinite(value) else None,
+        )
+        for epoch, value in enumerate(values)
+    ]
+
+
+def add_trial(
+    study: optuna.Study,
+    strength: float,
+    folds: dict[int, FoldRecord],
+    state: TrialState = TrialState.COMPLETE,
+    **attrs: object,
+) -> None:
+    scores = [record.val_loss or 9.0 for record in folds.values()]
+    study.add_trial(
+        create_trial(
+            state=state,
+            value=sum(scores) / len(scores),
+            params={"lambda": strength} if strength else {},
+            distributions={"lambda": FloatDistribution(1e-9, 1e3, log=True)} if strength else {},
+            user_attrs={records.STRENGTH: strength}
+            | {records.fold_key(k): as_stored(v) for k, v in folds.items()}
+            | attrs,
+        )
+    )
+
+
+def as_stored(record: FoldRecord) -> dict[str, object]:
+    study = optuna.create_study()
+    trial = study.ask()
+    records.write_fold(trial, 0, record)
+    return study.trials[0].user_attrs[records.fold_key(0)]  # type: ignore[no-any-return]
+
+
+def test_a_fold_is_read_as_it_was_written() -> None:
+    study = optuna.create_study(storage="sqlite:///:memory:")
+    trial = study.ask()
+    record = FoldRecord.of(history([2.0, 1.0, 1.5], ratios=[0.3, 0.2, 0.1]))
+    records.write_fold(trial, 3, record)
+    assert records.fold_records(study.trials[0]) == {3: record}
+    assert record.weight_norm == 5.0
+    assert record.first_estimate == 0.2, "taken where validation loss is lowest"
+    assert record.curves["val_loss"] == [2.0, 1.0, 1.5]
+    assert record.test_loss == 0.5
+
+
+def test_a_diverged_fold_scores_infinity_and_stores_no_number() -> None:
+    record = FoldRecord.of(history([2.0, math.nan]))
+    assert (record.diverged, record.val_loss, record.epochs) == (True, None, 2)
+    assert record.score("loss") == record.score("error") == math.inf
+
+
+def test_observations_take_each_fold_of_a_strength_once_and_no_truncated_one() -> None:
+    study = optuna.create_study()
+    full = FoldRecord.of(history([1.0]))
+    add_trial(study, 0.0, {0: FoldRecord.of(history([3.0], strength=0.0, ratios=[1e-2]))})
+    add_trial(study, 1e-2, {0: full, 1: FoldRecord.of(history([math.inf]))}, TrialState.PRUNED)
+    add_trial(study, 1e-2, {0: FoldRecord.of(history([7.0]))})
+    add_trial(study, 1e-1, {0: FoldRecord.of(history([1.0]), truncated=True)}, TrialState.PRUNED)
+    seen = records.observations(study, "loss")
+    assert list(seen.strength) == [0.0, 1e-2, 1e-2]
+    assert list(seen.fold) == [0, 0, 1]
+    assert list(seen.score) == [3.0, 1.0, math.inf]
+    assert list(seen.trial) == [0, 1, 1]
+    assert seen.first_estimate == pytest.approx(1e-2)
+    assert list(records.observations(study, "error").score) == [0.2, 0.2, math.inf]
+
+
+def test_observations_of_a_users_own_study_are_its_intermediate_values() -> None:
+    study = optuna.create_study()
+    baseline = study.ask()
+    baseline.report(2.0, step=1)
+    trial = study.ask()
+    trial.suggest_float("lambda", 1e-6, 1, log=True)
+    trial.report(1.0, step=0)
+    study.ask()  # has drawn nothing and reported nothing
+    seen = records.observations(study)
+    assert [(s > 0, f, v) for s, f, v in zip(seen.strength, seen.fold, seen.score, strict=True)] == [
+        (False, 1, 2.0),
+        (True, 0, 1.0),
+    ]
+
+
+def test_the_first_trial_claims_the_baseline_and_a_failed_one_gives_it_back() -> None:
+    study = optuna.create_study()
+    first, second = study.ask(), study.ask()
+    assert records.claim_baseline(first)
+    assert not records.claim_baseline(second)
+    study.tell(first, state=TrialState.FAIL)
+    assert records.claim_baseline(study.ask())
+
+
+def test_an_enqueued_strength_is_no_baseline() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"lambda": 0.1})
+    assert not records.claim_baseline(study.ask())
+
+
+def test_the_least_seen_fold_comes_first() -> None:
+    study = optuna.create_study()
+    record = FoldRecord.of(history([1.0]))
+    add_trial(study, 0.0, {0: record, 1: record, 2: record})
+    add_trial(study, 1e-3, {0: record, 1: record}, TrialState.PRUNED)
+    add_trial(study, 1e-2, {0: record}, TrialState.PRUNED)
+    assert records.fold_order(study, 4) == [3, 2, 1, 0]
+
+
+def test_a_study_refuses_other_settings_and_other_data() -> None:
+    study = optuna.create_study(study_name="mine")
+    parts = {"versions": {}, "trainer": {"folds": 5}}
+    data = {"fingerprint": "a" * 64, "images": 10}
+    records.describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=data, **parts)
+    records.describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=data, **parts)
+    with pytest.raises(UserError, match=r"^study 'mine' was begun otherwise: epochs was 3, now 4; use another --study"):
+        records.describe_study(study, settings={"epochs": 4}, identity={"epochs": 4}, data=data, **parts)
+    other = {"fingerprint": "b" * 64, "images": 12}
+    with pytest.raises(UserError, match=r"the images are others \(fingerprint aaaaaaaa was of 10, bbbbbbbb is of 12\)"):
+        records.describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=other, **parts)
+    assert records.fold_count(study) == 5
+
+
+def test_tables_hold_every_fold_epoch_and_layer() -> None:
+    study = optuna.create_study()
+    add_trial(study, 0.0, {0: FoldRecord.of(history([3.0, 2.0]))})
+    add_trial(study, 1e-2, {1: FoldRecord.of(history([1.0, math.nan]))}, TrialState.PRUNED)
+    reused = as_stored(FoldRecord.of(history([1.0, 0.5])))
+    reused["reused_from"] = 0
+    study.add_trial(
+        create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs={"l2tune:strength": 0.0, "l2tune:fold:0": reused})
+    )
+    study.enqueue_trial({"lambda": 0.5})
+    record = records.read_study(study)
+    assert list(record.fits["trial"]) == [0, 1, 2]
+    assert list(record.fits["diverged"]) == [False, True, False]
+    assert list(record.fits["reused"]) == [False, False, True]
+    assert record.fits["seconds"].tolist() == [2.0, 2.0, 0.0], "what was taken over cost nothing"
+    assert math.isnan(record.fits["val_loss"][1])
+    assert len(record.epochs) == 4, "two epochs of each fold that was trained"
+    assert record.layers["weight_norm"].tolist() == [3.0, 4.0, 3.0, 4.0]
+    assert record.trials["state"].tolist() == ["COMPLETE", "PRUNED", "COMPLETE"]
+    assert math.isnan(record.trials["value"][1]), "a pruned trial's value is no score"
+
+
+def test_the_tables_of_an_empty_study_have_their_columns() -> None:
+    record = records.read_study(optuna.create_study())
+    assert list(record.fits.columns[:4]) == ["trial", "lambda", "fold", "state"]
+    assert len(record.fits) == len(record.trials) == len(record.predictions) == 0
+    assert record.folds == 0
