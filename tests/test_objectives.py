@@ -69,7 +69,7 @@ def objective_and_study(
 
 def test_it_optimizes_in_a_users_own_study_with_a_users_own_training() -> None:
     objective = CrossValidationObjective(fit=valley, folds=StratifiedKFold(FOLDS), lambda_range=(1e-6, 1.0))
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0), pruner=optuna.pruners.NopPruner())
     study.optimize(objective, n_trials=20)
     assert "lambda" not in study.trials[0].params, "the first trial is the baseline"
     assert study.trials[0].value == pytest.approx(0.5 + 0.05 * 16 + 0.15)
@@ -79,7 +79,9 @@ def test_it_optimizes_in_a_users_own_study_with_a_users_own_training() -> None:
 
 def test_each_fold_is_one_step_and_the_value_is_their_mean() -> None:
     _, objective, study = objective_and_study()
-    study.optimize(objective, n_trials=2)
+    study.optimize(objective, n_trials=1)
+    study.enqueue_trial({"lambda": 1e-4})
+    study.optimize(objective, n_trials=1)
     for trial in study.trials:
         expected = [valley(records.strength_of(trial), fold, 0) for fold in range(FOLDS)]
         assert [trial.intermediate_values[fold] for fold in range(FOLDS)] == pytest.approx(expected)

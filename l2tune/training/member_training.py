@@ -1,0 +1,241 @@
+"""One network in training on one set of images: what the sequential engine repeats and the final fit does once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from l2tune.data.augment import augment
+from l2tune.members import NetworkState
+from l2tune.models.registry import ModelFactory, build_model
+from l2tune.penalty import regularized_parameters
+from l2tune.settings import PenaltySettings, TrainingSettings
+from l2tune.training import evaluate
+from l2tune.training.optimizers import RegularizedOptimizer
+from l2tune.training.schedules import learning_rate
+
+NEAR_ZERO = 1e-3
+"""A weight is near zero below this share of its layer's initial root mean square."""
+
+_GRADIENT_IMAGES = 1000
+_EVALUATION_PIXELS = 1 << 20
+"""Pixels of an evaluation batch: large enough to fill a device, small enough for a CPU's cache."""
+
+_BUILDING = threading.Lock()
+"""Initial weights come from torch's global generator, which threads share."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceImages:
+    """Images and labels on the device; the images stay uint8 and are normalized batch by batch."""
+
+    images: Tensor  # (N, C, H, W) uint8
+    labels: Tensor  # (N,) int64
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor, device: torch.device) -> DeviceImages:
+        return cls(images.to(device), labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """Mean and standard deviation of each channel of the training images, pixels in 0..1."""
+
+    mean: Tensor  # (C,)
+    std: Tensor  # (C,)
+
+    @classmethod
+    def of(cls, images: Tensor, indices: NDArray[np.int64], dtype: torch.dtype, device: torch.device) -> Normalization:
+        """Exact statistics of some images: from counts of the 256 values, so every device gets the same."""
+        values = torch.arange(256, dtype=torch.float64) / 255
+        means, stds = [], []
+        for channel in range(images.shape[1]):
+            counts = torch.zeros(256, dtype=torch.float64)
+            for part in np.array_split(indices, max(1, len(indices) // 4096)):
+                pixels = images[torch.from_numpy(part), channel].flatten()
+                counts += torch.bincount(pixels.int(), minlength=256).double()
+            share = counts / counts.sum()
+            mean = (share * values).sum()
+            means.append(mean)
+            stds.append((share * (values - mean).square()).sum().sqrt())
+        std = torch.stack(stds)
+        std = torch.where(std > 1e-6, std, torch.ones_like(std))  # a constant channel stays zero, not NaN
+        return cls(torch.stack(means).to(device, dtype), std.to(device, dtype))
+
+    def apply(self, batch: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) → normalized floating point."""
+        scale = (1 / (255 * self.std))[:, None, None]
+        shift = (-self.mean / self.std)[:, None, None]
+        return torch.addcmul(shift, batch.to(self.mean.dtype), scale)
+
+
+class MemberTraining:
+    """One network, its optimizer and its random draws.
+
+    Initial weights, batch order, augmentation and dropout come from the seed alone: neither λ nor other members
+    change them.
+
+    Args:
+        source: Training images by `train`, indices into it.
+        shape: (C, H, W).
+        autocast: Whether the forward pass runs in bfloat16.
+        dtype: Of weights and normalized images.
+    """
+
+    def __init__(
+        self,
+        source: DeviceImages,
+        train: NDArray[np.int64],
+        normalization: Normalization,
+        factory: ModelFactory,
+        classes: int,
+        strength: float,
+        seed: int,
+        training: TrainingSettings,
+        penalty: PenaltySettings,
+        *,
+        augmentations: Sequence[str] = (),
+        autocast: bool = False,
+    ) -> None:
+        self._source, self._normalization, self._training = source, normalization, training
+        self._augmentations, self._autocast, self._seed = augmentations, autocast, seed
+        self.device = source.images.device
+        self.train = torch.from_numpy(train)
+        dtype = normalization.mean.dtype
+        self.model = initial_model(factory, tuple(source.images.shape[1:]), classes, seed).to(self.device, dtype)  # type: ignore[arg-type]
+        self.weights = regularized_parameters(self.model, penalty.regularize)
+        with torch.no_grad():
+            self._initial_rms = {name: w.square().mean().sqrt() for name, w in self.weights.items()}
+        self._optimizer = RegularizedOptimizer(self.model, strength, training, penalty)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._batches = batch_count(len(train), training.batch_size)
+        self.epoch = 0
+        self.seconds = 0.0
+
+    def train_epoch(self) -> bool:
+        """Train one pass over the training images; False if a loss became NaN or infinite."""
+        began = time.perf_counter()
+        self.model.train()
+        order = self.train[torch.randperm(len(self.train), generator=self._generator)].to(self.device)
+        size, steps = self._training.batch_size, self._batches * self._training.epochs
+        total = torch.zeros((), device=self.device)
+        with self._own_randomness():
+            for batch in range(self._batches):
+                indices = order[batch * size : (batch + 1) * size]
+                images, labels = self._batch(indices, augmented=True)
+                with self._casting():
+                    loss = cross_entropy(self.model(images), labels)
+                step = self.epoch * self._batches + batch
+                self._optimizer.step(loss, learning_rate(self._training.schedule, step, steps, self._training.lr))
+                total += loss.detach()
+        self.epoch += 1
+        finite = bool(torch.isfinite(total))  # the one wait for the device in an epoch
+        self.seconds += time.perf_counter() - began
+        return finite
+
+    def scores(self, indices: Tensor, source: DeviceImages | None = None) -> tuple[float, float]:
+        """(loss, error) over images, in evaluation mode and without augmentation."""
+        began = time.perf_counter()
+        self.model.eval()
+        found = evaluate.loss_and_error(self._forward, self._evaluation(indices, source))
+        self.seconds += time.perf_counter() - began
+        return found
+
+    def scores_and_gradient(self, indices: Tensor) -> tuple[float, float, float]:
+        """(loss, error, gradient ratio) over images, in evaluation mode."""
+        began = time.perf_counter()
+        self.model.eval()
+        weights = list(self.weights.values())
+        found = evaluate.loss_error_and_gradient(self._forward, weights, self._evaluation(indices))
+        self.seconds += time.perf_counter() - began
+        return found
+
+    def network_state(self, test: DeviceImages) -> NetworkState:
+        """What the network is like now, with its scores on the test images."""
+        self.model.eval()
+        everything = torch.arange(len(test.labels))
+        labels = test.labels.cpu().numpy()
+        log_p = evaluate.log_probabilities(self._forward, self._evaluation(everything, test))
+        some = everything[:: -(-len(everything) // _GRADIENT_IMAGES)]
+        smoothness = evaluate.input_gradient_norm(self._forward, self._evaluation(some, test))
+        with torch.no_grad():
+            count = sum(w.numel() for w in self.weights.values()) or 1
+            zeros = sum(int((w == 0).sum()) for w in self.weights.values())
+            small = sum(int((w.abs() < NEAR_ZERO * self._initial_rms[n]).sum()) for n, w in self.weights.items())
+            norms = {name.removesuffix(".weight"): float(w.norm()) for name, w in self.weights.items()}
+        return NetworkState(
+            weight_norms=norms,
+            zero_fraction=zeros / count,
+            near_zero_fraction=small / count,
+            test_loss=float(-log_p[np.arange(len(labels)), labels].mean(dtype=np.float64)),
+            test_error=float((log_p.argmax(1) != labels).mean()),
+            calibration_error=evaluate.calibration_error(log_p, labels),
+            input_gradient_norm=smoothness,
+            test_log_probabilities=log_p,
+        )
+
+    def _batch(
+        self, indices: Tensor, source: DeviceImages | None = None, *, augmented: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        source = source or self._source
+        pixels = source.images.index_select(0, indices)
+        if augmented and self._augmentations:
+            pixels = augment(pixels, self._augmentations, self._generator)
+        return self._normalization.apply(pixels), source.labels.index_select(0, indices)
+
+    def _evaluation(self, indices: Tensor, source: DeviceImages | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        _, height, width = self._source.images.shape[1:]
+        size = max(64, min(1024, _EVALUATION_PIXELS // (height * width * 8)))
+        for part in indices.to(self.device).split(size):
+            yield self._batch(part, source)
+
+    def _forward(self, images: Tensor) -> Tensor:
+        with self._casting():
+            logits: Tensor = self.model(images)
+        return logits.float() if self._autocast else logits
+
+    def _casting(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self._autocast else nullcontext()
+
+    def _own_randomness(self) -> AbstractContextManager[object]:
+        """Dropout draws from the member's seed and the epoch, and leaves torch's global generator as it was."""
+        if not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in self.model.modules()):
+            return nullcontext()
+        return _Seeded(self._seed + 1_000_003 * (self.epoch + 1), self.device)
+
+
+class _Seeded:
+    """torch's global generators seeded inside, and as they were outside."""
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self._seed = seed
+        self._fork = torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *exception: object) -> None:
+        self._fork.__exit__(None, None, None)
+
+
+def initial_model(factory: ModelFactory, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
+    """A network with the initial weights of this seed, the same on every device."""
+    with _BUILDING, torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return build_model(factory, shape, classes)
+
+
+def batch_count(images: int, batch_size: int) -> int:
+    """Batches of an epoch. The last may be short, but a single image is left out: batch norm cannot take it."""
+    full, rest = divmod(images, batch_size)
+    return max(1, full + (rest > 1))
