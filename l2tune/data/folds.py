@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,12 +28,17 @@ def make_folds(
     repeats: int = 1,
     seed: int = 0,
     groups: NDArray[np.int64] | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> tuple[Fold, ...]:
     """Stratified folds, `repeats` times anew; with groups, all images of a group fall into one validation part.
 
     Args:
         labels: (N,) classes.
         groups: (N,) group of each image.
+        class_names: For messages.
+
+    Returns:
+        folds × repeats folds; the validation parts of one repeat divide the images among them.
 
     Raises:
         UserError: A class has fewer images than folds, or a fold would train without a class.
@@ -39,24 +46,30 @@ def make_folds(
     classes, counts = np.unique(labels, return_counts=True)
     rarest = int(counts.argmin())
     if counts[rarest] < folds:
+        rare = classes[rarest] if class_names is None else repr(class_names[rarest])
         raise UserError(
-            f"class {classes[rarest]} has {counts[rarest]} training images, fewer than {folds} folds",
+            f"class {rare} has {counts[rarest]} training image{'s' * (counts[rarest] != 1)}, fewer than {folds} folds",
             "--folds",
             "use fewer folds, more images of it, or a larger --subset",
         )
     if groups is not None and len(np.unique(groups)) < folds:
         raise UserError(f"{len(np.unique(groups))} groups cannot fill {folds} folds", "--folds", "use fewer folds")
-    made = []
+    made: list[Fold] = []
     for repeat in range(repeats):
         state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
-        if groups is None:
-            splits = StratifiedKFold(folds, shuffle=True, random_state=state).split(labels, labels)
-        else:
-            splits = StratifiedGroupKFold(folds, shuffle=True, random_state=state).split(labels, labels, groups)
-        for train, validation in splits:
+        for train, validation in _split(labels, folds, state, groups):
             if len(np.unique(labels[train])) < len(classes) or not len(validation):
-                raise UserError(
-                    "the groups leave a fold without a class or without images", "--folds", "use fewer folds"
-                )
+                fix = "use fewer folds, or smaller groups"
+                raise UserError(f"groups leave one of {folds} folds without a class or images", "--folds", fix)
             made.append(Fold(np.sort(train).astype(np.int64), np.sort(validation).astype(np.int64)))
     return tuple(made)
+
+
+def _split(
+    labels: NDArray[np.int64], folds: int, state: int, groups: NDArray[np.int64] | None
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    if groups is None:
+        return list(StratifiedKFold(folds, shuffle=True, random_state=state).split(labels, labels))
+    with warnings.catch_warnings():  # that a class cannot be spread evenly is checked by the caller
+        warnings.simplefilter("ignore", UserWarning)
+        return list(StratifiedGroupKFold(folds, shuffle=True, random_state=state).split(labels, labels, groups))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,12 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from l2tune.data.arrays import count_classes, group_ids, image_tensor, label_tensor
+from l2tune.data.pairs import read_pairs
+from l2tune.data.split import split_off_test, stratified_part
 from l2tune.errors import UserError
 
-TEST_SHARE = 0.2
-_SPLIT_SEED = 0
-"""The test part is the same whatever the search's seed: seeds of a search are compared on the same images."""
+KEYS = ("images", "labels", "test_images", "test_labels", "groups", "class_names")
+"""What an .npz file or a mapping may hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,37 +51,38 @@ class ImageData:
 
     def __post_init__(self) -> None:
         for part, images, labels in (
-            ("training", self.images, self.labels),
-            ("test", self.test_images, self.test_labels),
+            ("images", self.images, self.labels),
+            ("test_images", self.test_images, self.test_labels),
         ):
-            where = f"{self.name}: {part} images"
+            where = f"{self.name}: {part}"
             if images.ndim != 4 or images.dtype != torch.uint8:
-                raise UserError(
-                    f"have shape {tuple(images.shape)} and type {images.dtype}", where, "give uint8 N×C×H×W"
-                )
-            if not len(images):
-                raise UserError("there are none", where)
+                raise UserError(f"have shape {tuple(images.shape)}, {images.dtype}", where, "give uint8 N×C×H×W")
+            if labels.ndim != 1 or labels.dtype != torch.int64:
+                raise UserError(f"labels have shape {tuple(labels.shape)}, {labels.dtype}", where, "give int64 N")
             if len(images) != len(labels):
                 raise UserError(f"{len(images)} images but {len(labels)} labels", where, "give one label per image")
+            if not images.numel():
+                raise UserError("there are none", where, "give some")
             if images.shape[1:] != self.images.shape[1:]:
-                raise UserError(f"have shape {tuple(images.shape[1:])}, training {self.shape}", where, "give one shape")
-            if labels.dtype != torch.int64 or labels.ndim != 1:
-                raise UserError(f"labels have type {labels.dtype} and shape {tuple(labels.shape)}", where)
-            _check_labels(labels, len(self.class_names), where)
-        present = torch.bincount(self.labels, minlength=self.classes)
-        if self.classes < 2:
-            raise UserError(
-                f"only one class ({self.class_names[0]!r})", self.name, "give images of two classes or more"
-            )
-        if (present == 0).any():
-            missing = int((present == 0).nonzero()[0])
-            raise UserError(
-                f"no training image has label {missing} ({self.class_names[missing]!r})",
-                self.name,
-                f"labels must be 0..{self.classes - 1} without gaps",
-            )
-        if self.groups is not None and len(self.groups) != len(self.images):
-            raise UserError(f"{len(self.images)} images but {len(self.groups)} groups", self.name, "give one per image")
+                shapes = [_by(shape) for shape in (self.images.shape[1:], images.shape[1:])]
+                raise UserError(f"are {shapes[1]}, training images {shapes[0]}", where, "give one shape")
+        self._check_classes()
+        if self.groups is not None and self.groups.shape != (len(self.images),):
+            what = f"{len(self.images)} images but groups of shape {self.groups.shape}"
+            raise UserError(what, f"{self.name}: groups", "give one group per image")
+
+    def _check_classes(self) -> None:
+        present = count_classes(self.labels, f"{self.name}: labels")
+        if present > self.classes:
+            what = f"{present} classes but {self.classes} names"
+            raise UserError(what, f"{self.name}: class_names", "give one name per class")
+        if present < self.classes:
+            what = f"no training image is labelled {present} ({self.class_names[present]!r})"
+            raise UserError(what, f"{self.name}: labels", "give images of every class")
+        low, high = int(self.test_labels.min()), int(self.test_labels.max())
+        if low < 0 or high >= self.classes:
+            what = f"label {low if low < 0 else high} is outside 0..{self.classes - 1}"
+            raise UserError(what, f"{self.name}: test_labels", "test images must be of the training images' classes")
 
     @property
     def classes(self) -> int:
@@ -92,12 +97,15 @@ class ImageData:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all images, labels, groups and class names; the same on every machine."""
-        digest = hashlib.sha256(repr((tuple(self.class_names), tuple(self.images.shape))).encode())
-        for tensor in (self.images, self.labels, self.test_images, self.test_labels):
-            digest.update(tensor.contiguous().numpy())
+        """SHA-256 of shapes, pixels, labels, groups and class names; the same on every machine."""
+        digest = hashlib.sha256(repr(tuple(self.class_names)).encode())
+        parts = [t.cpu().numpy() for t in (self.images, self.labels, self.test_images, self.test_labels)]
         if self.groups is not None:
-            digest.update(np.ascontiguousarray(self.groups))
+            parts.append(self.groups)
+        for array in parts:
+            stored = np.ascontiguousarray(array, "<i8" if array.dtype.itemsize > 1 else None)
+            digest.update(repr((stored.dtype.str, stored.shape)).encode())
+            digest.update(stored.data)
         return digest.hexdigest()
 
     def summary(self) -> dict[str, Any]:
@@ -126,32 +134,32 @@ def assemble(
     """Images from arrays or tensors; without a test part, a stratified fifth becomes it.
 
     Args:
-        images: N×H×W, N×C×H×W or N×H×W×C. Integers are taken as 0..255, floating point as 0..1 if none is above 1,
-            else as 0..255. Channels are recognized by a size of 1, 3 or 4, first place tried first.
+        images: As `image_tensor` takes them; `test_images` likewise.
         labels: N whole numbers 0..K−1.
+        groups: N numbers or names of those whose images must stay together.
+        class_names: K names; the numbers if None.
 
     Raises:
         UserError: NaN, values out of range, labels with gaps, numbers that do not match.
     """
     if (test_images is None) != (test_labels is None):
-        raise UserError("test_images and test_labels go together", name, "give both or none")
-    train_x, train_y = _pixels(images, f"{name}: images"), _labels(labels, f"{name}: labels")
-    if len(train_x) != len(train_y):
-        raise UserError(f"{len(train_x)} images but {len(train_y)} labels", name, "give one label per image")
-    if not len(train_x):
-        raise UserError("there are no images", name)
-    group_ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
-    if group_ids is not None and len(group_ids) != len(train_x):
-        raise UserError(f"{len(train_x)} images but {len(group_ids)} groups", name, "give one group per image")
-    count = len(class_names) if class_names is not None else int(train_y.max()) + 1
-    names = tuple(str(n) for n in class_names) if class_names is not None else tuple(str(k) for k in range(count))
-    _check_labels(train_y, count, f"{name}: labels")
+        there, missing = ("test_labels", "test_images") if test_images is None else ("test_images", "test_labels")
+        raise UserError(f"has {there} but no {missing}", name, "give both or none")
+    x, y = image_tensor(images, f"{name}: images"), label_tensor(labels, f"{name}: labels")
+    if len(x) != len(y):
+        raise UserError(f"{len(x)} images but {len(y)} labels", name, "give one label per image")
+    if not x.numel():
+        raise UserError("there are no images", name, "give some")
+    ids = None if groups is None else group_ids(groups, len(x), f"{name}: groups")
+    classes = count_classes(y, f"{name}: labels")
+    names = tuple(str(k) for k in (range(classes) if class_names is None else class_names))
     if test_images is not None:
-        test_x, test_y = _pixels(test_images, f"{name}: test_images"), _labels(test_labels, f"{name}: test_labels")
-        return ImageData(train_x, train_y, names, test_x, test_y, group_ids, name)
-    train, test = split_off(train_y, group_ids, name)
-    kept = None if group_ids is None else group_ids[train.numpy()]
-    return ImageData(train_x[train], train_y[train], names, train_x[test], train_y[test], kept, name)
+        test_x = image_tensor(test_images, f"{name}: test_images")
+        test_y = label_tensor(test_labels, f"{name}: test_labels")
+        return ImageData(x, y, names, test_x, test_y, ids, name)
+    train, test = split_off_test(y.numpy(), ids, name)
+    kept = None if ids is None else ids[train]
+    return ImageData(x[train], y[train], names, x[test], y[test], kept, name)
 
 
 def from_object(value: Any, name: str = "data") -> ImageData:
@@ -159,176 +167,67 @@ def from_object(value: Any, name: str = "data") -> ImageData:
 
     Args:
         value: An `ImageData`; `(images, labels)` or `(images, labels, test_images, test_labels)`; a mapping with these
-            names; a torch `Dataset` of (image, label) pairs, or a pair of them (training, test).
+            names, and `groups` and `class_names` if wanted; a torch `Dataset` of (image, label) pairs, or two of them
+            (training, test).
 
     Raises:
         UserError: It is none of these, or does not fit.
     """
     if isinstance(value, ImageData):
         return value
-    if isinstance(value, dict):
-        allowed = {"images", "labels", "test_images", "test_labels", "groups", "class_names"}
-        unknown = sorted(set(value) - allowed)
-        if unknown or not {"images", "labels"} <= set(value):
-            raise UserError(f"has the keys {', '.join(map(str, value))}", name, f"give {', '.join(sorted(allowed))}")
+    if isinstance(value, Mapping):
+        check_keys(list(value), name)
         return assemble(**value, name=name)
+    if isinstance(value, tuple | list) and value and all(isinstance(part, Dataset) for part in value):
+        if len(value) != 2:
+            raise UserError(f"{len(value)} data sets were given", name, "give one, or (training, test)")
+        (images, labels, names), (test_images, test_labels, _) = (read_pairs(part, name) for part in value)
+        return assemble(images, labels, test_images, test_labels, class_names=names, name=name)
     if isinstance(value, tuple | list) and len(value) in (2, 4):
-        if all(_is_dataset(part) for part in value):
-            if len(value) == 4:
-                raise UserError("four data sets were given", name, "give (training, test)")
-            (train_x, train_y), (test_x, test_y) = (_read_dataset(part, name) for part in value)
-            return assemble(train_x, train_y, test_x, test_y, class_names=_classes_of(value[0]), name=name)
         return assemble(*value, name=name)
-    if _is_dataset(value):
-        return assemble(*_read_dataset(value, name), class_names=_classes_of(value), name=name)
-    raise UserError(
-        f"a {type(value).__name__} is no image data", name, "give (images, labels), a torch Dataset or an ImageData"
-    )
+    if isinstance(value, Dataset):
+        images, labels, names = read_pairs(value, name)
+        return assemble(images, labels, class_names=names, name=name)
+    kind = f"{len(value)} values" if isinstance(value, tuple | list) else f"a {type(value).__name__}"
+    fix = "give (images, labels), (images, labels, test_images, test_labels), a torch Dataset or an ImageData"
+    raise UserError(f"{kind} cannot be images with labels", name, fix)
+
+
+def check_keys(keys: Sequence[Any], where: str) -> None:
+    """Whether a mapping or an .npz file holds what is needed and nothing unknown.
+
+    Raises:
+        UserError: A key is missing or unknown.
+    """
+    for key in ("images", "labels"):
+        if key not in keys:
+            has = f"it has {', '.join(map(str, keys))}" if keys else "it is empty"
+            raise UserError(f"has no {key!r}", where, f"{has}; known are {', '.join(KEYS)}")
+    unknown = next((str(key) for key in keys if key not in KEYS), None)
+    if unknown is not None:
+        close = difflib.get_close_matches(unknown, KEYS, n=1)
+        fix = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(KEYS)}"
+        raise UserError(f"{unknown!r} is unknown", where, fix)
 
 
 def take_subset(data: ImageData, count: int | None) -> ImageData:
     """A stratified part of `count` training images; the test part stays.
 
     Raises:
-        UserError: There are not so many, or fewer than two of each class.
+        UserError: There are not so many, or fewer were asked for than there are classes.
     """
     if count is None or count == len(data.images):
         return data
     where = f"--subset {count}"
     if count > len(data.images):
-        raise UserError(f"{data.name} has only {len(data.images)} training images", where, "ask for fewer")
-    if count < 2 * data.classes:
-        raise UserError(f"is too few for {data.classes} classes", where, f"ask for at least {2 * data.classes}")
-    kept = torch.from_numpy(_stratified(data.labels.numpy(), count))
-    groups = None if data.groups is None else data.groups[kept.numpy()]
-    return ImageData(
-        data.images[kept],
-        data.labels[kept],
-        data.class_names,
-        data.test_images,
-        data.test_labels,
-        groups,
-        data.name,
-    )
+        fix = f"ask for {len(data.images)} or fewer, or leave it out"
+        raise UserError(f"{data.name} has only {len(data.images)} training images", where, fix)
+    if count < data.classes:
+        raise UserError(f"is too few for {data.classes} classes", where, "ask for as many of each class as folds")
+    kept = stratified_part(data.labels.numpy(), count)
+    groups = None if data.groups is None else data.groups[kept]
+    return replace(data, images=data.images[kept], labels=data.labels[kept], groups=groups)
 
 
-def split_off(labels: Tensor, groups: NDArray[np.int64] | None, name: str) -> tuple[Tensor, Tensor]:
-    """Indices of the training part and of a stratified fifth for testing; groups stay together."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    if groups is not None:
-        splitter = StratifiedGroupKFold(round(1 / TEST_SHARE), shuffle=True, random_state=_SPLIT_SEED)
-        try:
-            train, test = next(iter(splitter.split(np.zeros(len(labels)), labels.numpy(), groups)))
-        except ValueError as error:
-            raise UserError(f"groups do not allow a test part ({error})", name, "give test_images") from None
-        return torch.from_numpy(train), torch.from_numpy(test)
-    counts = torch.bincount(labels)
-    if int((counts > 0).sum()) < 2:
-        raise UserError("only one class", name, "give images of two classes or more")
-    if (counts == 1).any():
-        lonely = int((counts == 1).nonzero()[0])
-        raise UserError(f"class {lonely} has one image only", name, "give at least as many images of it as folds")
-    test_count = max(round(TEST_SHARE * len(labels)), len(counts))
-    test = np.sort(_stratified(labels.numpy(), test_count))
-    mask = torch.ones(len(labels), dtype=torch.bool)
-    mask[test] = False
-    return mask.nonzero()[:, 0], torch.from_numpy(test)
-
-
-def _stratified(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Indices of `count` images, each class in proportion (largest remainders) and at least once, in original order."""
-    classes, sizes = np.unique(labels, return_counts=True)
-    exact = sizes * count / len(labels)
-    take = np.maximum(np.floor(exact).astype(int), 1)
-    order = np.argsort(take - exact)
-    for k in range(max(0, count - take.sum())):
-        take[order[k % len(order)]] += 1
-    rng = np.random.default_rng(_SPLIT_SEED)
-    parts = [rng.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)]
-    return np.sort(np.concatenate(parts))
-
-
-def _pixels(value: Any, where: str) -> Tensor:
-    """Any array of images as N×C×H×W uint8."""
-    try:
-        array = value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(np.asarray(value)))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"are no array of numbers ({error})", where, "give one shape and one number type") from None
-    array = array.detach().cpu()
-    if array.ndim == 3:
-        array = array[:, None]
-    if array.ndim != 4:
-        raise UserError(f"have shape {tuple(array.shape)}", where, "give N×H×W, N×C×H×W or N×H×W×C")
-    if array.shape[1] not in (1, 3, 4) and array.shape[3] in (1, 3, 4):
-        array = array.permute(0, 3, 1, 2)
-    if not len(array) or array.dtype == torch.uint8:
-        return array.contiguous()
-    if array.dtype == torch.bool:
-        return (array.to(torch.uint8) * 255).contiguous()
-    if array.is_complex():
-        raise UserError("are complex numbers", where, "give 0..255 or 0..1")
-    if array.is_floating_point():
-        if not torch.isfinite(array).all():
-            image = int((~torch.isfinite(array)).flatten(1).any(1).nonzero()[0])
-            raise UserError(f"image {image} has NaN or infinite pixels", where, "mend or leave out that image")
-        if float(array.max()) <= 1.0:
-            array = array * 255
-    low, high = float(array.min()), float(array.max())
-    if low < 0 or high > 255:
-        raise UserError(f"pixels reach from {low:g} to {high:g}", where, "give 0..255, or 0..1 in floating point")
-    return array.round().to(torch.uint8).contiguous()
-
-
-def _labels(value: Any, where: str) -> Tensor:
-    """Any array of labels as N int64."""
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1:
-        raise UserError(f"have shape {array.shape}", where, "give one whole number per image")
-    if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.round(array)).all():
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iub":
-        raise UserError(f"have type {array.dtype}", where, "give whole numbers 0..K−1")
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def _check_labels(labels: Tensor, classes: int, where: str) -> None:
-    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= classes):
-        bad = labels[(labels < 0) | (labels >= classes)][0]
-        raise UserError(
-            f"label {int(bad)} is outside 0..{classes - 1}", where, "number the classes from 0 without gaps"
-        )
-
-
-def _is_dataset(value: Any) -> bool:
-    return hasattr(value, "__getitem__") and hasattr(value, "__len__") and isinstance(value, torch.utils.data.Dataset)
-
-
-def _classes_of(dataset: Any) -> Sequence[str] | None:
-    classes = getattr(dataset, "classes", None)
-    return [str(c) for c in classes] if isinstance(classes, list | tuple) and classes else None
-
-
-def _read_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
-    """All (image, label) pairs of a torch data set."""
-    images, labels = [], []
-    for index in range(len(dataset)):
-        try:
-            image, label = dataset[index]
-        except (TypeError, ValueError):
-            raise UserError(f"item {index} is no (image, label) pair", name, "give a data set of pairs") from None
-        array = image if isinstance(image, Tensor) else torch.from_numpy(np.array(image))
-        if array.ndim == 3 and not isinstance(image, Tensor):
-            array = array.permute(2, 0, 1)
-        images.append(array[None] if array.ndim == 2 else array)
-        labels.append(int(label))
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) > 1:
-        raise UserError(
-            f"images have different shapes, {' and '.join(map(str, sorted(shapes)[:2]))}", name, "resize them"
-        )
-    if not images:
-        raise UserError("the data set is empty", name)
-    return torch.stack(images), torch.tensor(labels)
+def _by(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))

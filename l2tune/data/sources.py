@@ -9,49 +9,45 @@ from pathlib import Path
 import numpy as np
 
 from l2tune.data.folder import load_folder
-from l2tune.data.images import ImageData, assemble, from_object, take_subset
+from l2tune.data.images import ImageData, assemble, check_keys, from_object, take_subset
 from l2tune.data.torchvision_sets import load_torchvision
 from l2tune.errors import UserError
 from l2tune.importing import is_reference, load_callable
 from l2tune.settings import TORCHVISION_SOURCES, DataSettings
 
 _NAMES = ("digits", *TORCHVISION_SOURCES)
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar", ".zst")
 
 
 def load(settings: DataSettings) -> ImageData:
     """Load the images that the settings name.
 
+    A name of ours comes first; write `./digits` for a folder that is called so.
+
     Raises:
         UserError: There is no such source, or its images cannot be used.
     """
-    source, path = settings.source, Path(settings.source)
-    sized = settings.image_size is not None or settings.grayscale
-    if sized and (source in _NAMES or not path.is_dir()):
-        raise UserError(
-            f"{source!r} is no folder of images",
-            "--image-size" if settings.image_size is not None else "--grayscale",
-            "leave the flag out: it is for folders",
-        )
+    source, path = settings.source, Path(settings.source).expanduser()
+    folder = source not in _NAMES and path.is_dir()
+    if not folder and (settings.image_size is not None or settings.grayscale):
+        flag = "--image-size" if settings.image_size is not None else "--grayscale"
+        raise UserError(f"is for folders of pictures, and {source!r} is none", flag, "leave it out")
     if source == "digits":
         data = _digits()
     elif source in TORCHVISION_SOURCES:
         data = load_torchvision(source, settings.root)
-    elif path.is_dir():
-        data = load_folder(path, settings.image_size, grayscale=settings.grayscale)
+    elif folder:
+        data = load_folder(path, settings.image_size, grayscale=settings.grayscale, name=source)
+    elif path.suffix == ".npz" or path.is_file():
+        data = _file(path, source)
     elif is_reference(source):
         data = _from_function(source)
-    elif path.suffix == ".npz":
-        data = _npz(path)
-    elif path.exists():
-        raise UserError(
-            "is no folder and no .npz file", f"--data {source}", "unpack an archive first and give its folder"
-        )
     else:
         close = difflib.get_close_matches(source, _NAMES, n=1)
-        known = (
-            f"did you mean {close[0]!r}?" if close else f"give a folder, an .npz file, or one of {', '.join(_NAMES)}"
+        forms = f"give {', '.join(_NAMES)}, a folder of class folders, an .npz file or package.module:function"
+        raise UserError(
+            "no such data set, folder or file", _flag(source), f"did you mean {close[0]!r}?" if close else forms
         )
-        raise UserError("no such data set or path", f"--data {source}", known)
     return take_subset(data, settings.subset)
 
 
@@ -64,28 +60,48 @@ def _digits() -> ImageData:
     return assemble(pixels, digits.target, name="digits")
 
 
-def _npz(path: Path) -> ImageData:
-    where = f"--data {path}"
-    if not path.exists():
-        raise UserError("no such file", where)
+def _file(path: Path, source: str) -> ImageData:
+    where = _flag(source)
+    if path.suffix == ".py":
+        raise UserError("names no function", where, f"write {source}:function")
+    if path.suffix != ".npz":
+        archive = path.suffix.lower() in _ARCHIVES
+        fix = "unpack it first and give its folder" if archive else "give a folder of class folders or an .npz file"
+        raise UserError("is an archive" if archive else "is no folder and no .npz file", where, fix)
+    if not path.is_file():
+        raise UserError("no such file", where, "give the path of an .npz file")
+    if not zipfile.is_zipfile(path):
+        raise UserError("is damaged or no .npz file", where, "write it with numpy.savez")
+    with_pickles = "write plain arrays: Python objects are never loaded"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        if "pickle" in str(error).lower() and zipfile.is_zipfile(path):
-            raise UserError("holds Python objects, which are never loaded", where, "save plain numbers") from None
-        raise UserError(f"cannot be read as .npz ({error})", where, "write it with numpy.savez") from None
-    if "class_names" in arrays:
-        arrays["class_names"] = [str(name) for name in arrays["class_names"].ravel()]
-    return from_object(arrays, str(path))
+        with np.load(path, allow_pickle=False) as archive_file:
+            check_keys(archive_file.files, source)
+            arrays = {key: archive_file[key] for key in archive_file.files}
+    except UserError:
+        raise
+    except Exception as error:  # zip, zlib, header and memory errors of many kinds
+        if "allow_pickle" in str(error):
+            raise UserError("holds Python objects", where, with_pickles) from None
+        raise UserError(f"cannot be read ({type(error).__name__}: {error})", where, "write it anew") from None
+    names = arrays.get("class_names")
+    if names is not None and (names.ndim != 1 or names.dtype.kind not in "US"):
+        raise UserError(f"class_names have shape {names.shape}, type {names.dtype}", where, "give K names")
+    if names is not None and names.dtype.kind == "S":
+        arrays["class_names"] = np.char.decode(names, "utf-8", "replace")
+    return from_object(arrays, source)
 
 
 def _from_function(source: str) -> ImageData:
-    function = load_callable(source, f"--data {source}")
+    function = load_callable(source, _flag(source))
     try:
         value = function()
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"failed with {type(error).__name__}: {error}", f"--data {source}") from None
+        cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise UserError(f"the function failed with {cause}", _flag(source), "it is called without arguments") from None
     return from_object(value, source)
+
+
+def _flag(source: str) -> str:
+    return f"--data {source}"

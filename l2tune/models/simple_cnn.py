@@ -26,9 +26,3 @@ def simple_cnn(shape: tuple[int, int, int], classes: int) -> nn.Module:
         nn.ReLU(),
         nn.Linear(128, classes),
     )
-
-
-def linear(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Multinomial logistic regression on the pixels: one linear layer, (N, C, H, W) → (N, K) logits."""
-    channels, height, width = shape
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, classes))
