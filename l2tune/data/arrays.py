@@ -20,7 +20,8 @@ def image_tensor(value: Any, where: str) -> Tensor:
     """Any array of images as N×C×H×W uint8.
 
     Args:
-        value: N×H×W, N×C×H×W or N×H×W×C with 1 to 4 channels. Integers are 0..255. Floating point is 0..1 if no value
+        value: N×H×W, N×C×H×W or N×H×W×C with 1 to 4 channels; where both would fit, a tensor is N×C×H×W, as torch
+            has it, and an array is refused. Integers are 0..255. Floating point is 0..1 if no value
             is above 1, else 0..255; fractions whose maximum lies between (1 to 127) belong to no known scale.
 
     Raises:
@@ -30,7 +31,7 @@ def image_tensor(value: Any, where: str) -> Tensor:
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4:
-        array = _channels_first(array, where)
+        array = _channels_first(array, isinstance(value, Tensor), where)
     else:
         raise UserError(f"have shape {_shape(array)}", where, "give N×H×W, N×C×H×W or N×H×W×C")
     if array.dtype == np.uint8:
@@ -108,10 +109,10 @@ def _array(value: Any, where: str, fix: str) -> NDArray[Any]:
         raise UserError(f"are no array ({error})", where, fix) from None
 
 
-def _channels_first(array: NDArray[Any], where: str) -> NDArray[Any]:
+def _channels_first(array: NDArray[Any], torch_layout: bool, where: str) -> NDArray[Any]:
     first, last = array.shape[1] in _CHANNELS, array.shape[3] in _CHANNELS
-    if first and last:
-        fix = "give an ImageData with images as N×C×H×W"
+    if first and last and not torch_layout:
+        fix = "give a torch tensor N×C×H×W"
         raise UserError(f"shape {_shape(array)} can be N×C×H×W or N×H×W×C", where, fix)
     if not first and not last:
         fix = "give N×H×W, N×C×H×W or N×H×W×C with 1 to 4 channels"

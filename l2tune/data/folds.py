@@ -47,8 +47,9 @@ def make_folds(
     rarest = int(counts.argmin())
     if counts[rarest] < folds:
         rare = classes[rarest] if class_names is None else repr(class_names[rarest])
+        images = "1 training image" if counts[rarest] == 1 else f"{counts[rarest]} training images"
         raise UserError(
-            f"class {rare} has {counts[rarest]} training image{'s' * (counts[rarest] != 1)}, fewer than {folds} folds",
+            f"class {rare} has {images}, fewer than {folds} folds",
             "--folds",
             "use fewer folds, more images of it, or a larger --subset",
         )

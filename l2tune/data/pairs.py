@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -16,7 +17,7 @@ from l2tune.data.decoding import pixels_of
 from l2tune.errors import UserError
 
 
-def read_pairs(dataset: Dataset[Any], where: str) -> tuple[NDArray[Any], NDArray[np.int64], Sequence[str] | None]:
+def read_pairs(dataset: Dataset[Any], where: str) -> tuple[Tensor, NDArray[np.int64], Sequence[str] | None]:
     """Images (N, C, H, W), labels (N,) and class names (None if the data set has no `classes`).
 
     Tensors are C×H×W or H×W, arrays H×W×C or H×W as torchvision's transforms take them, pictures Pillow's.
@@ -43,7 +44,7 @@ def read_pairs(dataset: Dataset[Any], where: str) -> tuple[NDArray[Any], NDArray
         images[index] = image
     classes = getattr(dataset, "classes", None)
     names = [str(name) for name in classes] if isinstance(classes, list | tuple) and classes else None
-    return images, labels, names
+    return torch.from_numpy(images), labels, names
 
 
 def _pair(dataset: Any, index: int, where: str) -> tuple[NDArray[Any], int]:
