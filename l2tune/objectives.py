@@ -35,9 +35,6 @@ Steps = Literal["fold", "epoch"]
 EPOCH_PRUNERS = (MedianPruner, PercentilePruner, HyperbandPruner, SuccessiveHalvingPruner)
 """Optuna's pruners that compare trials at equal steps; their step is the epoch. All others judge fold by fold."""
 
-_TEST_IMAGES_KEPT = 2000
-"""Predictions are kept for at most this many test images: enough for a variance, small enough for a long search."""
-
 
 @dataclass(eq=False)
 class OpenTrial:
@@ -297,9 +294,7 @@ class CrossValidationObjective:
     def _keep_predictions(self, member: Member, last: EpochScores) -> None:
         network = last.network
         if network is not None and network.test_log_probabilities is not None:
-            predictions = network.test_log_probabilities
-            stride = math.ceil(len(predictions) / _TEST_IMAGES_KEPT)
-            self._predictions[member.strength, member.fold] = predictions[::stride].astype(np.float32)
+            self._predictions[member.strength, member.fold] = network.test_log_probabilities
 
     def _decompose(self, open_trial: OpenTrial) -> None:
         """Store bias and variance over the folds whose predictions are at hand; two or more."""
@@ -308,8 +303,7 @@ class CrossValidationObjective:
         labels = self.trainer.test_labels
         if len(predictions) < 2 or labels is None:
             return
-        stride = math.ceil(len(labels) / _TEST_IMAGES_KEPT)
-        parts = decompose(np.stack(predictions), labels[::stride])
+        parts = decompose(np.stack(predictions), labels)
         numbers = {name: float(getattr(parts, name)) for name in parts.__dataclass_fields__}
         if all(math.isfinite(value) for value in numbers.values()):
             open_trial.trial.set_user_attr(records.BIAS_VARIANCE, {"folds": len(predictions)} | numbers)

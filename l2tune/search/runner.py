@@ -130,6 +130,12 @@ def _why_stop(study: optuna.Study, budget: Budget, settle: StopWhenSettled | Non
         return f"all {budget.trials} trials are done"
     if budget.seconds is not None and seconds >= budget.seconds:
         return f"the {budget.seconds:g} s are over"
+    if settle is None or TrialState.WAITING in states:
+        return ""
+    if settle.is_settled(study):
+        return "" if settle.queue_missing(study) else "the answer is settled"
+    if budget.trials - begun <= 2:  # the last trials complete λ_best and λ_1se
+        settle.queue_missing(study)
     return ""
 
 

@@ -20,6 +20,10 @@ from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training.device import choose_device, device_name
 from l2tune.training.member_training import DeviceImages, MemberTraining, Normalization, initial_model
 
+TEST_IMAGES = 2000
+"""A fold's network is described on at most this many test images, evenly spaced: all of them would cost a small search
+more than its training. The final fit is scored on all."""
+
 
 class SequentialTrainer:
     """Trains members one after another; `Trainer` of `l2tune.members`.
@@ -55,11 +59,12 @@ class SequentialTrainer:
         self._data, self._splits, self._factory = data, folds, factory
         self._training, self._penalty, self._augment, self._dtype = training, penalty, augment, dtype
         self.folds, self.epochs = len(folds), training.epochs
-        self.test_labels: NDArray[np.int64] | None = data.test_labels.numpy()
+        every = math.ceil(len(data.test_labels) / TEST_IMAGES)
+        self.test_labels: NDArray[np.int64] | None = data.test_labels[::every].numpy()
         bfloat16 = training.precision == "bfloat16" or (training.precision == "auto" and self.device.type == "cuda")
         self._autocast = bfloat16 and dtype == torch.float32
         self._source = DeviceImages.of(data.images, data.labels, self.device)
-        self._test = DeviceImages.of(data.test_images, data.test_labels, self.device)
+        self._test = DeviceImages.of(data.test_images[::every], data.test_labels[::every], self.device)
         self._normalizations: dict[int, Normalization] = {}
 
     def start(self, members: Sequence[Member]) -> SequentialRun:

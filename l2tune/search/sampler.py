@@ -1,0 +1,163 @@
+"""Proposes the next λ where training it is expected to lower the regularization curve's minimum most."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from l2tune import records
+from l2tune.curve import RegularizationCurve
+from l2tune.records import Observations
+
+FIRST_PLACES = (5 / 8, 3 / 8, 7 / 8)
+"""Places of the first strengths in the range, as shares of its logarithm."""
+
+FIRST_FACTORS = (1.0, 10.0, 0.1)
+"""The same around a first estimate, which is good to about a decade."""
+
+_EDGE = 10**0.25
+_LOWEST, _HIGHEST = 1e-12, 1e6
+
+
+class FoldCurveSampler(BaseSampler):
+    """Samples `lambda` by the knowledge gradient on the fold-effect curve; other parameters at random.
+
+    Uses every finished fold, those of pruned and running trials too. The first few λ are spread over the range, or
+    around the first estimate when the baseline gives one. Fits under way elsewhere count as pending, so workers and
+    batches get distinct λs. Proposals depend on the seed, the trial's number and the study alone.
+
+    Args:
+        seed: Of the samples behind a proposal.
+        extend_range: Widen the range of `CrossValidationObjective` by a decade when the best λ lies at its end.
+        parameter: Name of λ.
+    """
+
+    def __init__(
+        self, seed: int | None = None, *, extend_range: bool = True, parameter: str = records.PARAMETER
+    ) -> None:
+        self._seed = int(np.random.default_rng(seed).integers(2**31)) if seed is None else seed
+        self._extend_range, self._parameter = extend_range, parameter
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: trials differ by their numbers."""
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if not self._extend_range:
+            return
+        asked = records.stored_settings(study).get("lambda_range")
+        if asked is None:
+            return
+        low, high = records.search_range(study, *asked)
+        wider = _wider(fit_curve(study, low, high, parameter=self._parameter), low, high)
+        if wider != (low, high):
+            records.widen_range(study, *wider)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        own_seed = int(np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0])
+        if param_name != self._parameter or not isinstance(param_distribution, FloatDistribution):
+            return RandomSampler(own_seed).sample_independent(study, trial, param_name, param_distribution)
+        low, high = param_distribution.low, param_distribution.high
+        if low == high:
+            return low
+        low_for_log = low if low > 0 else high * 1e-9
+        seen = records.observations(study, parameter=self._parameter)
+        pending = _pending(study, trial, self._parameter, seen)
+        tried = {*seen.strength[seen.strength > 0], *(strength for strength, _ in pending)}
+        tried = {strength for strength in tried if low_for_log <= strength <= high}
+        if len(tried) < len(FIRST_PLACES):
+            return _first(len(tried), low_for_log, high, seen.first_estimate, tried)
+        curve = fit_curve(study, low_for_log, high, parameter=self._parameter, seen=seen)
+        if curve is None:
+            return _first(len(tried), low_for_log, high, None, tried)
+        fold = int(np.argmin(np.bincount(seen.fold, minlength=curve.folds)[: curve.folds]))
+        gain = curve.knowledge_gradient(fold, tuple(zip(*pending, strict=True)) if pending else ((), ()))
+        candidates = curve.grid[1:]
+        logs = np.log(candidates)[:, None] - np.log(np.array(sorted(tried)))[None, :]
+        gain[np.abs(logs).min(axis=1) < 0.25 * math.log(candidates[1] / candidates[0])] = -np.inf
+        return float(np.clip(candidates[int(gain.argmax())], low, high))
+
+
+def fit_curve(
+    study: optuna.Study,
+    low: float,
+    high: float,
+    *,
+    parameter: str = records.PARAMETER,
+    seen: Observations | None = None,
+) -> RegularizationCurve | None:
+    """The curve through all finished folds of a study; None while there is no finite score."""
+    seen = seen or records.observations(study, parameter=parameter)
+    if not np.isfinite(seen.score).any():
+        return None
+    folds = max(seen.folds or 1, int(seen.fold.max()) + 1)
+    table = tuple(zip(seen.strength.tolist(), seen.fold.tolist(), seen.score.tolist(), strict=True))
+    return _fit(table, low, high, folds, records.metric_of(study))
+
+
+@lru_cache(maxsize=8)
+def _fit(
+    table: tuple[tuple[float, int, float], ...], low: float, high: float, folds: int, metric: records.Metric
+) -> RegularizationCurve:
+    """Sampler, pruner and stopping rule ask about the same observations in turn: fit once."""
+    strength, fold, score = zip(*table, strict=True)
+    return RegularizationCurve.fit(strength, fold, score, low=low, high=high, folds=folds, metric=metric)
+
+
+def _first(count: int, low: float, high: float, estimate: float | None, tried: set[float]) -> float:
+    """One of the first strengths: around the estimate if it lies in the range, else spread over it."""
+    if estimate is not None and low <= estimate <= high:
+        for factor in FIRST_FACTORS:
+            strength = float(np.clip(estimate * factor, low, high))
+            if all(abs(math.log(strength / other)) > 0.1 for other in tried):
+                return strength
+    places = [low * (high / low) ** place for place in FIRST_PLACES]
+    free = [p for p in places if all(abs(math.log(p / other)) > 0.1 for other in tried)]
+    return free[0] if free else places[count % len(places)]
+
+
+def _pending(study: optuna.Study, trial: FrozenTrial, parameter: str, seen: Observations) -> list[tuple[float, int]]:
+    """(λ, fold) that other running trials are at: the fold that each has not finished and the study has seen least."""
+    found = []
+    for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if other.number == trial.number or parameter not in other.params:
+            continue
+        strength = float(other.params[parameter])
+        done = set(seen.fold[seen.strength == strength])
+        folds = range(seen.folds or (int(seen.fold.max()) + 1 if len(seen.fold) else 1))
+        counts = {fold: int((seen.fold == fold).sum()) for fold in folds if fold not in done}
+        if counts:
+            found.append((strength, min(counts, key=lambda fold: counts[fold])))
+    return found
+
+
+def _wider(curve: RegularizationCurve | None, low: float, high: float) -> tuple[float, float]:
+    """The range, a decade wider where the best λ lies at its end and that end has been tried."""
+    if curve is None:
+        return low, high
+    seen = curve.strength
+    best = curve.best_lambda
+    if best >= high / _EDGE and seen.max() >= high / _EDGE:
+        return low, min(high * 10, _HIGHEST)
+    if 0 < best <= low * _EDGE and ((seen >= low) & (seen <= low * _EDGE)).any():
+        gain = curve.mean([0.0]) - curve.mean([best])
+        # at the low end λ does nothing more: the baseline, which is left of it, is no worse
+        if gain[0] > 2 * curve.standard_error([0.0], paired=True)[0]:
+            return max(low / 10, _LOWEST), high
+    return low, high

@@ -1,0 +1,113 @@
+"""Ends the search when the answer is settled, with full cross-validation scores of what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from l2tune import records
+from l2tune.curve import RegularizationCurve
+from l2tune.search.sampler import FIRST_PLACES, fit_curve
+
+INDISTINGUISHABLE = 0.1
+"""Share of a standard error by which the expected metrics of two strengths differ at most, to count as one."""
+
+_COMPLETIONS = 6
+"""Trials that complete folds, at most: completing moves the curve, so λ_best can move on a few times."""
+
+
+class StopWhenSettled:
+    """Callback for `study.optimize`: completes λ_best and λ_1se once the answer is settled, then stops.
+
+    Settled means that the expected loss from choosing λ_best now, instead of the true minimizer, is below a share of
+    the standard error of its cross-validation. λ_best and λ_1se are then queued until all their folds are done, so
+    that the reported numbers are full cross-validation scores, never extrapolations.
+
+    Args:
+        share: Of the standard error.
+        parameter: Name of λ.
+    """
+
+    def __init__(self, share: float = 0.1, *, parameter: str = records.PARAMETER) -> None:
+        if not share > 0:
+            raise ValueError(f"share must be above 0, not {share}")
+        self._share, self._parameter = share, parameter
+
+    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if self.is_settled(study) and not self.queue_missing(study):
+            study.stop()
+
+    def is_settled(self, study: optuna.Study) -> bool:
+        """Whether more strengths would change little."""
+        seen = records.observations(study, parameter=self._parameter)
+        if len(np.unique(seen.strength[seen.strength > 0])) < len(FIRST_PLACES):
+            return False
+        curve = self._curve(study)
+        return curve is not None and curve.expected_regret < self._share * curve.best_standard_error
+
+    def missing(self, study: optuna.Study) -> list[float]:
+        """λ_best, or once that is complete λ_1se, as far as it lacks folds; a list of one or none."""
+        curve = self._curve(study)
+        if curve is None:
+            return []
+        seen = records.observations(study, parameter=self._parameter)
+        done = {float(s): len(set(seen.fold[seen.strength == s])) for s in np.unique(seen.strength)}
+        for choose in (choose_best, choose_one_se):
+            strength = choose(curve, done)
+            if strength > 0 and done.get(strength, 0) < curve.folds:
+                return [strength]
+        return []
+
+    def queue_missing(self, study: optuna.Study) -> int:
+        """Queue the trials that complete λ_best and λ_1se, unless they are under way.
+
+        Returns:
+            How many are queued or running.
+        """
+        trials = study.get_trials(deepcopy=False)
+        marked = [t for t in trials if t.user_attrs.get(records.COMPLETE)]
+        waiting = sum(not t.state.is_finished() for t in marked)
+        if waiting or sum(t.state == TrialState.COMPLETE for t in marked) >= _COMPLETIONS:
+            return waiting
+        missing = self.missing(study)
+        for strength in missing:
+            study.enqueue_trial({self._parameter: strength}, user_attrs={records.COMPLETE: True})
+        return len(missing)
+
+    def _curve(self, study: optuna.Study) -> RegularizationCurve | None:
+        spread = [
+            (d.low, d.high)  # type: ignore[attr-defined]
+            for t in study.get_trials(deepcopy=False)
+            if (d := t.distributions.get(self._parameter)) is not None
+        ]
+        if not spread:
+            return None
+        low, high = min(a for a, _ in spread), max(b for _, b in spread)
+        return fit_curve(study, low if low > 0 else high * 1e-9, high, parameter=self._parameter)
+
+
+def choose_best(curve: RegularizationCurve, done: Mapping[float, int]) -> float:
+    """λ_best: of the strengths tried that the curve cannot tell from its minimizer, the one with most folds done.
+
+    Args:
+        done: λ → finished folds.
+    """
+    if curve.best_lambda == 0:
+        return 0.0
+    tried = np.array([strength for strength in done if strength > 0])
+    if len(tried):
+        means = curve.mean(tried)
+        near = tried[means <= curve.best_value + INDISTINGUISHABLE * curve.best_standard_error]
+        if len(near):
+            return float(max(near, key=lambda s: (done[float(s)], -curve.mean(s)[0])))
+    return curve.best_lambda
+
+
+def choose_one_se(curve: RegularizationCurve, done: Mapping[float, int]) -> float:
+    """λ_1se: of the strengths tried close to the curve's, the one with most folds done."""
+    low, high = curve.one_se_lambda / 10**0.2, curve.one_se_lambda * 10**0.05
+    near = [strength for strength in done if low <= strength <= high and strength >= curve.best_lambda]
+    return max(near, key=lambda s: (done[s], s)) if near else curve.one_se_lambda

@@ -1,0 +1,104 @@
+"""A recorded table as an engine: whole searches in seconds, for developing and comparing strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from l2tune.errors import UserError
+from l2tune.members import EpochScores, Member
+
+_SCORES = ("train_loss", "train_error", "val_loss", "val_error")
+
+
+class ReplayTrainer:
+    """Yields recorded scores; `Trainer` of `l2tune.members`. Any λ may be asked for.
+
+    Between recorded λs, a fold's scores are interpolated linearly in log λ (losses as logarithms). Below the lowest
+    recorded λ and above the highest, those are repeated; λ = 0 is replayed as recorded.
+
+    Args:
+        table: Columns `lambda, fold, epoch, train_loss, train_error, val_loss, val_error` and, if recorded,
+            `gradient_ratio`; every λ × fold × epoch. Or the path of such a CSV file.
+
+    Raises:
+        UserError: The table is not complete.
+    """
+
+    test_labels: NDArray[np.int64] | None = None
+
+    def __init__(self, table: pd.DataFrame | str | Path) -> None:
+        where = "recording" if isinstance(table, pd.DataFrame) else str(table)
+        rows = table if isinstance(table, pd.DataFrame) else pd.read_csv(table)
+        missing = {"lambda", "fold", "epoch", *_SCORES} - set(rows.columns)
+        if missing:
+            raise UserError(f"has no column {', '.join(sorted(missing))}", where)
+        strengths, folds, epochs = (np.sort(rows[name].unique()) for name in ("lambda", "fold", "epoch"))
+        if len(rows) != len(strengths) * len(folds) * len(epochs):
+            raise UserError("is not complete", where, "record every λ × fold × epoch")
+        rows = rows.sort_values(["lambda", "fold", "epoch"])
+        shape = (len(strengths), len(folds), len(epochs))
+        self.strengths, self.folds, self.epochs = strengths, len(folds), len(epochs)
+        self.scores = {name: rows[name].to_numpy(float).reshape(shape) for name in _SCORES}
+        self.ratios = rows["gradient_ratio"].to_numpy(float).reshape(shape) if "gradient_ratio" in rows else None
+
+    def start(self, members: Sequence[Member]) -> ReplayRun:
+        return ReplayRun(self, members)
+
+    def describe(self) -> Mapping[str, Any]:
+        return {"engine": "replay"}
+
+    def curve(self, name: str, strength: float, fold: int) -> NDArray[np.float64]:
+        """(epochs,) of a score."""
+        values = self.scores[name][:, fold]  # (strengths, epochs)
+        if strength == 0 and self.strengths[0] == 0:
+            return values[0]
+        positive = self.strengths > 0
+        x, y = np.log(self.strengths[positive]), values[positive]
+        y = np.log(np.maximum(y, 1e-12)) if name.endswith("loss") else y
+        at = np.clip(np.log(strength), x[0], x[-1])
+        right = min(max(int(np.searchsorted(x, at)), 1), len(x) - 1)
+        share = (at - x[right - 1]) / (x[right] - x[right - 1])
+        found = (1 - share) * y[right - 1] + share * y[right]
+        return np.exp(found) if name.endswith("loss") else found
+
+
+class ReplayRun:
+    """Recorded members, in lockstep by epoch."""
+
+    def __init__(self, trainer: ReplayTrainer, members: Sequence[Member]) -> None:
+        self._trainer, self._epoch = trainer, 0
+        self._active = {
+            member: {name: trainer.curve(name, member.strength, member.fold) for name in _SCORES} for member in members
+        }
+
+    def __iter__(self) -> ReplayRun:
+        return self
+
+    def __next__(self) -> Sequence[EpochScores]:
+        if self._epoch == self._trainer.epochs or not self._active:
+            raise StopIteration
+        self._epoch += 1
+        found = []
+        for member, curves in list(self._active.items()):
+            values = {name: float(curve[self._epoch - 1]) for name, curve in curves.items()}
+            diverged = not all(np.isfinite(list(values.values())))
+            ratios = self._trainer.ratios
+            ratio = None
+            if ratios is not None and member.strength == 0 and not diverged:
+                ratio = float(ratios[0, member.fold, self._epoch - 1])
+            found.append(
+                EpochScores(member, self._epoch, **values, seconds=0.0, diverged=diverged, gradient_ratio=ratio)
+            )
+            if diverged:
+                del self._active[member]
+        return found
+
+    def drop(self, members: Sequence[Member]) -> None:
+        for member in members:
+            self._active.pop(member, None)

@@ -1,0 +1,87 @@
+"""Record complete cross-validations: every λ × every fold × every epoch of the full schedule.
+
+    python studies/benchmarks/record.py digits-sgd                 # one of the recordings below
+    python studies/benchmarks/record.py --all
+
+Writes `recordings/NAME.csv.gz` (`lambda, fold, epoch, train_loss, train_error, val_loss, val_error, gradient_ratio`)
+and `recordings/NAME.test.csv` (`lambda, fold, test_loss, test_error`). A search strategy can be replayed over them in
+seconds instead of being trained for hours. MNIST and CIFAR-10 are read from $L2TUNE_DATA; CIFAR-10 as an image folder
+(`cifar10/train/CLASS/*`, `cifar10/test/CLASS/*`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from l2tune.members import EpochScores
+from l2tune.objectives import CrossValidationObjective, prepare
+from l2tune.settings import build
+from l2tune.strength import log_grid
+
+FOLDER = Path(__file__).parent / "recordings"
+CIFAR = os.environ.get("L2TUNE_CIFAR10", f"{os.environ.get('L2TUNE_DATA', '.')}/cifar10")
+
+RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
+    "digits-sgd": ({"data": "digits", "epochs": 30}, log_grid(1e-6, 1.0, 19)),
+    "digits-500-adam": (
+        {"data": "digits", "subset": 500, "optimizer": "adam", "lr": 3e-3, "epochs": 20},
+        log_grid(1e-6, 1.0, 19),
+    ),
+    "mnist-1000-adam": (
+        {"data": "mnist", "subset": 1000, "optimizer": "adam", "lr": 1e-3, "epochs": 6},
+        log_grid(1e-6, 1e-1, 16),
+    ),
+    "cifar10-1000-sgd": (
+        {"data": CIFAR, "subset": 1000, "optimizer": "sgd", "lr": 0.03, "epochs": 10},
+        log_grid(1e-5, 1.0, 16),
+    ),
+    "cifar10-1000-resnet": (
+        {"data": CIFAR, "subset": 1000, "model": "small_resnet", "lr": 0.2, "epochs": 15, "batch_size": 64},
+        log_grid(1e-6, 1e-1, 16),
+    ),
+}
+
+
+def record(name: str, settings: dict[str, Any], strengths: list[float]) -> None:
+    """Train λ = 0 and each strength on every fold and write both tables."""
+    began = time.perf_counter()
+    trainer, data, _ = prepare(build(settings))
+    objective = CrossValidationObjective(trainer=trainer, folds=trainer.folds)
+    epochs: list[dict[str, Any]] = []
+    tests: list[dict[str, Any]] = []
+    for strength in [0.0, *strengths]:
+        for fold in range(trainer.folds):
+            for scores in trainer.start([objective.member(strength, fold)]):
+                epochs.append(_row(scores[0]))
+                if scores[0].network is not None:
+                    network = scores[0].network
+                    head = {"lambda": strength, "fold": fold}
+                    tests.append(head | {"test_loss": network.test_loss, "test_error": network.test_error})
+        print(f"{name}: λ = {strength:.3g} done after {time.perf_counter() - began:.0f} s", flush=True)
+    FOLDER.mkdir(exist_ok=True)
+    text = io.StringIO()
+    pd.DataFrame(epochs).to_csv(text, index=False, float_format="%.7g")
+    (FOLDER / f"{name}.csv.gz").write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+    pd.DataFrame(tests).to_csv(FOLDER / f"{name}.test.csv", index=False, float_format="%.7g")
+
+
+def _row(scores: EpochScores) -> dict[str, Any]:
+    names = ("epoch", "train_loss", "train_error", "val_loss", "val_error", "gradient_ratio")
+    return {"lambda": scores.member.strength, "fold": scores.member.fold} | {n: getattr(scores, n) for n in names}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("name", nargs="*", choices=[*RECORDINGS, []], help="which recordings")
+    parser.add_argument("--all", action="store_true")
+    arguments = parser.parse_args()
+    for name in RECORDINGS if arguments.all else arguments.name:
+        record(name, *RECORDINGS[name])
