@@ -385,7 +385,12 @@ def prepare(
     images = images or load(settings.data)
     search = settings.search
     folds = make_folds(
-        images.labels.numpy(), folds=search.folds, repeats=search.repeats, seed=search.seed, groups=images.groups
+        images.labels.numpy(),
+        folds=search.folds,
+        repeats=search.repeats,
+        seed=search.seed,
+        groups=images.groups,
+        class_names=images.class_names,
     )
     trainer, reason = choose_engine(
         images,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,7 +38,9 @@ def make_sampler(settings: Settings) -> BaseSampler:
         case "random":
             return _PerTrial(lambda seed: optuna.samplers.RandomSampler(seed=seed), search.seed)
         case "qmc":
-            sequence = optuna.samplers.QMCSampler(scramble=True, seed=search.seed, warn_independent_sampling=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                sequence = optuna.samplers.QMCSampler(scramble=True, seed=search.seed, warn_independent_sampling=False)
             return _PerTrial(lambda seed: sequence, search.seed, relative=True)
         case "grid":
             return _Grid(log_grid(low, high, max(1, search.trials - 1)), search.seed)  # one trial is the baseline
@@ -57,7 +60,9 @@ def make_pruner(settings: Settings) -> BasePruner:
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner()
         case "wilcoxon":
-            return optuna.pruners.WilcoxonPruner()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.pruners.WilcoxonPruner()
 
 
 class _PerTrial(BaseSampler):
@@ -92,7 +97,8 @@ class _PerTrial(BaseSampler):
     ) -> dict[str, Any]:
         if not search_space:
             return {}
-        return self._sampler(trial).sample_relative(_WithoutBaseline(study), trial, search_space)  # type: ignore[arg-type]
+        without: Any = _WithoutBaseline(study)
+        return self._sampler(trial).sample_relative(without, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -138,5 +144,5 @@ class _WithoutBaseline:
     def _get_trials(
         self, deepcopy: bool = True, states: Sequence[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)  # type: ignore[arg-type]
+        trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
         return [t for t in trials if records.PARAMETER in t.params or not t.state.is_finished()]

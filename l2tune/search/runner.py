@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.objectives import CrossValidationObjective, OpenTrial
 from l2tune.search.stopping import StopWhenSettled
-from l2tune.search.study import requeue, requeue_lost_trials, sign_trial
+from l2tune.search.study import ask_trial, requeue, requeue_lost_trials
 
 _FAILURES_IN_A_ROW = 3
 
@@ -94,8 +94,7 @@ class _Running:
 
 
 def _begin(study: optuna.Study, objective: CrossValidationObjective) -> _Running:
-    trial = study.ask()
-    sign_trial(trial)
+    trial = ask_trial(study)
     heartbeat = get_heartbeat_thread(trial._trial_id, study._storage)
     heartbeat.start()
     try:

@@ -87,7 +87,7 @@ class FoldCurveSampler(BaseSampler):
         if curve is None:
             return _first(len(tried), low_for_log, high, None, tried)
         fold = int(np.argmin(np.bincount(seen.fold, minlength=curve.folds)[: curve.folds]))
-        gain = curve.knowledge_gradient(fold, tuple(zip(*pending, strict=True)) if pending else ((), ()))
+        gain = curve.knowledge_gradient(fold, ([s for s, _ in pending], [f for _, f in pending]))
         candidates = curve.grid[1:]
         logs = np.log(candidates)[:, None] - np.log(np.array(sorted(tried)))[None, :]
         gain[np.abs(logs).min(axis=1) < 0.25 * math.log(candidates[1] / candidates[0])] = -np.inf
@@ -129,7 +129,7 @@ def _first(count: int, low: float, high: float, estimate: float | None, tried: s
                 return strength
     places = [low * (high / low) ** place for place in FIRST_PLACES]
     free = [p for p in places if all(abs(math.log(p / other)) > 0.1 for other in tried)]
-    return free[0] if free else places[count % len(places)]
+    return float(free[0] if free else places[count % len(places)])
 
 
 def _pending(study: optuna.Study, trial: FrozenTrial, parameter: str, seen: Observations) -> list[tuple[float, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from pathlib import Path
 
 import optuna
@@ -51,13 +52,15 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # Workers share the file: wait for each other's writes instead of failing at once.
         engine = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-        return RDBStorage(
-            url,
-            engine_kwargs=engine,
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            grace_period=GRACE_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return RDBStorage(
+                url,
+                engine_kwargs=engine,
+                heartbeat_interval=HEARTBEAT_SECONDS,
+                grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
+            )
     except sqlalchemy.exc.ArgumentError:
         raise UserError("is no storage URL", where, "give sqlite:///FILE.db or another URL that Optuna takes") from None
     except ImportError as error:
@@ -106,9 +109,14 @@ def delete_study(storage: BaseStorage, name: str) -> None:
         optuna.delete_study(study_name=name, storage=storage)
 
 
-def sign_trial(trial: optuna.Trial) -> None:
-    """Write down which process runs the trial, so that another on this machine can tell when it is dead."""
+def ask_trial(study: optuna.Study) -> optuna.Trial:
+    """Begin a trial and write down which process runs it, so that another on this machine can tell when it is dead."""
+    with warnings.catch_warnings():
+        # the runner keeps the heartbeat that Study.optimize would
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")
+        trial = study.ask()
     trial.set_user_attr(_WORKER, {"host": socket.gethostname(), "pid": os.getpid()})
+    return trial
 
 
 def requeue_lost_trials(study: optuna.Study) -> int:
@@ -125,7 +133,9 @@ def requeue_lost_trials(study: optuna.Study) -> int:
         if worker.get("host") == socket.gethostname() and not _is_alive(int(worker["pid"])):
             lost += requeue(study, trial)
     if optuna.storages._heartbeat.is_heartbeat_enabled(study._storage):
-        optuna.storages.fail_stale_trials(study)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(study)
     return lost
 
 

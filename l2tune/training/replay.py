@@ -57,7 +57,7 @@ class ReplayTrainer:
         """(epochs,) of a score."""
         values = self.scores[name][:, fold]  # (strengths, epochs)
         if strength == 0 and self.strengths[0] == 0:
-            return values[0]
+            return np.asarray(values[0])
         positive = self.strengths > 0
         x, y = np.log(self.strengths[positive]), values[positive]
         y = np.log(np.maximum(y, 1e-12)) if name.endswith("loss") else y
@@ -65,7 +65,7 @@ class ReplayTrainer:
         right = min(max(int(np.searchsorted(x, at)), 1), len(x) - 1)
         share = (at - x[right - 1]) / (x[right] - x[right - 1])
         found = (1 - share) * y[right - 1] + share * y[right]
-        return np.exp(found) if name.endswith("loss") else found
+        return np.asarray(np.exp(found) if name.endswith("loss") else found)
 
 
 class ReplayRun:
@@ -86,14 +86,23 @@ class ReplayRun:
         self._epoch += 1
         found = []
         for member, curves in list(self._active.items()):
-            values = {name: float(curve[self._epoch - 1]) for name, curve in curves.items()}
-            diverged = not all(np.isfinite(list(values.values())))
+            train_loss, train_error, val_loss, val_error = (float(curves[name][self._epoch - 1]) for name in _SCORES)
+            diverged = not (np.isfinite(train_loss) and np.isfinite(val_loss))
             ratios = self._trainer.ratios
             ratio = None
             if ratios is not None and member.strength == 0 and not diverged:
                 ratio = float(ratios[0, member.fold, self._epoch - 1])
             found.append(
-                EpochScores(member, self._epoch, **values, seconds=0.0, diverged=diverged, gradient_ratio=ratio)
+                EpochScores(
+                    member,
+                    self._epoch,
+                    train_loss,
+                    train_error,
+                    val_loss,
+                    val_error,
+                    diverged=diverged,
+                    gradient_ratio=ratio,
+                )
             )
             if diverged:
                 del self._active[member]

@@ -53,7 +53,7 @@ RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
 def record(name: str, settings: dict[str, Any], strengths: list[float]) -> None:
     """Train λ = 0 and each strength on every fold and write both tables."""
     began = time.perf_counter()
-    trainer, data, _ = prepare(build(settings))
+    trainer, _, _ = prepare(build(settings))
     objective = CrossValidationObjective(trainer=trainer, folds=trainer.folds)
     epochs: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []

@@ -1,0 +1,157 @@
+"""Whole searches over a recorded cross-validation: seconds instead of minutes."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from l2tune import records
+from l2tune.errors import SearchAborted, TrialFailed
+from l2tune.members import Member
+from l2tune.objectives import CrossValidationObjective
+from l2tune.search.choices import make_pruner, make_sampler
+from l2tune.search.runner import Budget, run_search
+from l2tune.search.stopping import StopWhenSettled
+from l2tune.settings import build
+from l2tune.training.replay import ReplayRun, ReplayTrainer
+
+BEST = 3e-3
+
+
+def recording(folds: int = 5, epochs: int = 3) -> pd.DataFrame:
+    """A valley at λ = 3e-3 with fold effects and noise, flat towards 0, no learning from λ = 1 on."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for strength in [0.0, *np.geomspace(1e-6, 1, 25)]:
+        for fold in range(folds):
+            depth = math.log10((strength + 1e-5) / BEST)
+            final = math.exp(-2 + 0.15 * depth**2 * (1 if depth < 0 else 3) + 0.3 * fold + 0.02 * rng.normal())
+            for epoch in range(1, epochs + 1):
+                loss = final * (1 + epochs - epoch)
+                rows.append((strength, fold, epoch, loss / 2, 0.1, loss, min(0.9, loss / 3)))
+    names = ["lambda", "fold", "epoch", "train_loss", "train_error", "val_loss", "val_error"]
+    return pd.DataFrame(rows, columns=names)
+
+
+TABLE = recording()
+
+
+class CountingReplay(ReplayTrainer):
+    """Counts the members it starts; may fail or be interrupted at one of them."""
+
+    def __init__(self, fail_at: Mapping[int, BaseException] | None = None) -> None:
+        super().__init__(TABLE)
+        self.members: list[Member] = []
+        self.fail_at = dict(fail_at or {})
+
+    def start(self, members: Sequence[Member]) -> ReplayRun:
+        error = self.fail_at.get(len(self.members))
+        self.members += members
+        if error is not None:
+            raise error
+        return super().start(members)
+
+
+def search(trainer: ReplayTrainer, study: optuna.Study | None = None, **given: object) -> tuple[optuna.Study, str]:
+    settings = build({"epochs": 3} | given)
+    study = study or optuna.create_study(sampler=make_sampler(settings), pruner=make_pruner(settings))
+    objective = CrossValidationObjective.from_settings(settings, trainer, {"class_names": list("0123456789")})
+    settle = StopWhenSettled() if settings.search.sampler == "curve" else None
+    return study, run_search(study, objective, Budget(settings.search.trials), settle=settle)
+
+
+def test_the_default_search_settles_near_the_minimum_with_full_scores() -> None:
+    trainer = CountingReplay()
+    study, why = search(trainer)
+    assert why == "the answer is settled"
+    assert len(trainer.members) <= 40, "75 would be a full grid"
+    assert BEST / 4 < study.best_params["lambda"] < BEST * 4
+    assert len(study.best_trial.intermediate_values) == 5
+    assert len(records.finished_folds(study, 0.0)) == 5, "the baseline has all folds"
+    pairs = [(m.strength, m.fold) for m in trainer.members]
+    assert len(pairs) == len(set(pairs)), "no fit is trained twice"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "qmc", "random", "grid"])
+def test_optunas_samplers_search_beside_a_baseline_without_a_parameter(sampler: str) -> None:
+    study, why = search(CountingReplay(), sampler=sampler, pruner="none", trials=16)
+    assert why == "all 16 trials are done"
+    strengths = [records.strength_of(t) for t in study.trials]
+    assert strengths.count(0.0) == 1
+    assert len(set(strengths)) == 16, "no λ is tried twice"
+    assert all(1e-6 <= s <= 1 for s in strengths[1:])
+    if sampler == "grid":
+        assert np.diff(np.log10(sorted(strengths[1:]))) == pytest.approx([6 / 14] * 14)
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "halving", "wilcoxon"])
+def test_optunas_pruners_work(pruner: str) -> None:
+    study, _ = search(CountingReplay(), sampler="random", pruner=pruner, trials=25, folds=5)
+    states = {t.state for t in study.trials}
+    assert states <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert study.trials[0].state == TrialState.COMPLETE, "the baseline is never pruned"
+    if pruner != "wilcoxon":
+        assert TrialState.PRUNED in states
+
+
+@pytest.mark.parametrize("sampler", ["curve", "tpe", "random", "qmc", "grid"])
+def test_a_resumed_search_goes_on_and_repeats_no_strength(sampler: str) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    for trials in (5, 10):
+        settings = build({"sampler": sampler, "trials": trials})
+        study = optuna.create_study(
+            storage=storage,
+            study_name="s",
+            load_if_exists=True,
+            sampler=make_sampler(settings),
+            pruner=make_pruner(settings),
+        )
+        _, why = search(CountingReplay(), study, sampler=sampler, trials=trials)
+    done = [t for t in study.trials if not t.user_attrs.get(records.COMPLETE)]
+    strengths = [records.strength_of(t) for t in done]
+    assert len(set(strengths)) == len(strengths)
+    assert len(study.trials) <= 10, "--trials is the study's total"
+    if sampler != "curve":
+        assert len(study.trials) == 10
+
+
+def test_ctrl_c_keeps_what_was_told_and_queues_the_rest() -> None:
+    trainer = CountingReplay(fail_at={8: KeyboardInterrupt()})
+    settings = build({"sampler": "random", "pruner": "none"})
+    study = optuna.create_study(sampler=make_sampler(settings), pruner=make_pruner(settings))
+    with pytest.raises(KeyboardInterrupt):
+        search(trainer, study, sampler="random", pruner="none", trials=4)
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "WAITING"]
+    again = CountingReplay()
+    search(again, study, sampler="random", pruner="none", trials=4)
+    resumed = study.trials[2]
+    assert resumed.params == study.trials[1].params
+    assert [m.fold for m in again.members if m.strength == resumed.params["lambda"]] == [3, 4], "three were done"
+
+
+def test_a_failure_that_says_nothing_of_the_strength_is_tried_again() -> None:
+    trainer = CountingReplay(fail_at={6: TrialFailed("out of memory")})
+    study, _ = search(trainer, sampler="random", pruner="none", trials=3)
+    assert sum(t.state == TrialState.FAIL for t in study.trials) == 1
+    assert sum(t.state == TrialState.COMPLETE for t in study.trials) == 3
+    with pytest.raises(SearchAborted, match="3 times in a row training failed: out of memory"):
+        search(CountingReplay(fail_at=dict.fromkeys(range(99), TrialFailed("out of memory"))))
+
+
+def test_a_timeout_begins_no_new_trial() -> None:
+    objective = CrossValidationObjective.from_settings(build({}), CountingReplay(), {})
+    assert run_search(optuna.create_study(), objective, Budget(10, seconds=0.0)) == "the 0 s are over"
+
+
+def test_a_batch_of_trials_gets_distinct_strengths_in_one_run() -> None:
+    trainer = CountingReplay()
+    settings = build({"epochs": 3})
+    objective = CrossValidationObjective.from_settings(settings, trainer, {})
+    study = optuna.create_study(sampler=make_sampler(settings), pruner=make_pruner(settings))
+    run_search(study, objective, Budget(12, batch=4))
+    strengths = [records.strength_of(t) for t in study.trials]
+    assert len(set(strengths)) == len(strengths) == 12
