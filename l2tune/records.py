@@ -145,6 +145,7 @@ class StudyRecord:
     """A study as plain tables; everything that a report reads.
 
     Attributes:
+        range: Lowest and highest λ that could be proposed, widening included; None if no trial drew a λ.
         fits: One row per trial and fold; `reused` rows were trained by an earlier trial of the same λ.
         epochs: One row per trial, fold and epoch (reused ones left out).
         trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete`.
@@ -155,6 +156,7 @@ class StudyRecord:
     name: str
     metric: Metric
     folds: int
+    range: tuple[float, float] | None
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     trainer: Mapping[str, Any]
@@ -352,6 +354,19 @@ def widen_range(study: optuna.Study, low: float, high: float) -> None:
     study.set_user_attr(RANGE, [low, high])
 
 
+def drawn_range(study: optuna.Study, parameter: str = PARAMETER) -> tuple[float, float] | None:
+    """Lowest and highest λ that any trial could draw; None before the first one drew."""
+    spread = [
+        (d.low, d.high)  # type: ignore[attr-defined]
+        for t in study.get_trials(deepcopy=False)
+        if (d := t.distributions.get(parameter)) is not None
+    ]
+    if not spread:
+        return None
+    low, high = min(a for a, _ in spread), max(b for _, b in spread)
+    return (float(low) if low > 0 else high * 1e-9), float(high)
+
+
 def read_study(study: optuna.Study) -> StudyRecord:
     """All tables of a study; works on any storage that any worker wrote, also midway."""
     metric = metric_of(study)
@@ -409,6 +424,7 @@ def read_study(study: optuna.Study) -> StudyRecord:
         name=study.study_name,
         metric=metric,
         folds=folds,
+        range=drawn_range(study),
         **{name: dict(attrs.get(PREFIX + name, {})) for name in _PARTS},
         fits=fit_table,
         epochs=_table(
