@@ -1,0 +1,111 @@
+"""`results.json` and `trials.csv`.
+
+`results.json` (schema 1): `schema`; `study`; `metric`; `best_lambda`, its `weight_decay`, `interval` (95 %) and
+`best_value` ± `best_standard_error` (naive) and `corrected_standard_error`; `one_se_lambda`; `band`; `baseline_value`
+(λ = 0) and `gain` (`mean, relative, standard_error, interval, p_value, folds`); `complete` (the best λ has all folds);
+`fits` (members trained to their end) and `fold_epochs` (epochs trained in all); `trials`; `seconds` (of training);
+`verdict`; `settings`; `versions`; `trainer`; `data`. Losses in nats; unknown numbers are null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from l2tune.strength import weight_decay
+from l2tune.tradeoff import Tradeoff
+
+RESULTS_SCHEMA = 1
+TRIAL_COLUMNS = (
+    "trial",
+    "lambda",
+    "fold",
+    "state",
+    "epochs",
+    "train_loss",
+    "train_error",
+    "val_loss",
+    "val_error",
+    "weight_norm",
+    "diverged",
+    "seconds",
+)
+
+
+def results(tradeoff: Tradeoff) -> dict[str, Any]:
+    """The content of `results.json`."""
+    record = tradeoff.record
+    trained = record.fits[~record.fits["reused"]]
+    values = {
+        "schema": RESULTS_SCHEMA,
+        "study": record.name,
+        "metric": record.metric,
+        "best_lambda": tradeoff.best_lambda,
+        "weight_decay": weight_decay(tradeoff.best_lambda),
+        "interval": tradeoff.interval,
+        "best_value": tradeoff.best_value,
+        "best_standard_error": tradeoff.best_standard_error,
+        "corrected_standard_error": tradeoff.corrected_standard_error,
+        "one_se_lambda": tradeoff.one_se_lambda,
+        "band": tradeoff.band,
+        "baseline_value": tradeoff.baseline_value,
+        "gain": asdict(tradeoff.gain) if tradeoff.gain else None,
+        "complete": tradeoff.complete,
+        "fits": int((~trained["truncated"]).sum()),
+        "fold_epochs": int(trained["epochs"].sum()),
+        "trials": len(record.trials[record.trials["state"] != "FAIL"]),
+        "seconds": float(trained["seconds"].sum()),
+        "verdict": tradeoff.verdict,
+        "settings": record.settings,
+        "versions": record.versions,
+        "trainer": record.trainer,
+        "data": record.data,
+    }
+    return {name: _finite(value) for name, value in values.items()}
+
+
+def results_json(tradeoff: Tradeoff) -> bytes:
+    return json.dumps(results(tradeoff), indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def trials_csv(tradeoff: Tradeoff) -> bytes:
+    """One row per trial and fold."""
+    text: str = tradeoff.record.fits[list(TRIAL_COLUMNS)].to_csv(index=False)
+    return text.encode()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file whole or not at all.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written to; the old file is left.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value

@@ -1,0 +1,68 @@
+"""The verdict and a small curve for a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+
+import numpy as np
+
+from l2tune.strength import show
+from l2tune.tradeoff import Tradeoff
+
+_ROWS = 9
+
+
+def render(tradeoff: Tradeoff, width: int | None = None, *, ascii_only: bool | None = None) -> str:
+    """Verdict and curve as text.
+
+    Args:
+        width: Columns; of the terminal by default.
+        ascii_only: Draw with ASCII signs; by default where the output cannot show others.
+    """
+    width = width or min(shutil.get_terminal_size().columns, 100)
+    if ascii_only is None:
+        ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    text = "\n".join(textwrap.wrap(tradeoff.verdict, width))
+    drawn = text + "\n\n" + "\n".join(_draw(tradeoff, width, ascii_only)) + "\n"
+    return drawn if not ascii_only else drawn.replace("λ", "lambda").encode("ascii", "replace").decode()
+
+
+def _draw(tradeoff: Tradeoff, width: int, ascii_only: bool) -> list[str]:
+    """Expected validation metric over log λ, each strength tried, and where it overfits and underfits."""
+    curve, metric = tradeoff.curve, tradeoff.record.metric
+    columns = max(20, width - 10)
+    strengths = np.geomspace(curve.low, curve.high, columns)
+    values = curve.mean(strengths)
+    shown = tradeoff.strengths[np.isfinite(tradeoff.strengths["validation"])]
+    low = min(values.min(), shown["validation"].min())
+    high = max(min(values.max(), 3 * tradeoff.best_value + low), low + 1e-9)
+    height = np.log if metric == "loss" and low > 0 else np.asarray
+
+    def row(value: float) -> int:
+        share = (height(min(max(value, low), high)) - height(low)) / (height(high) - height(low))
+        return round(float((1 - share) * (_ROWS - 1)))
+
+    cells = [[" "] * columns for _ in range(_ROWS)]
+    line, point, best = (".", "o", "*") if ascii_only else ("·", "o", "●")
+    for column, value in enumerate(values):
+        if value <= high:
+            cells[row(float(value))][column] = line
+    for _, one in shown[shown["lambda"] > 0].iterrows():
+        column = int(np.abs(np.log(strengths / one["lambda"])).argmin())
+        if one["validation"] <= high:
+            cells[row(float(one["validation"]))][column] = best if one["lambda"] == tradeoff.best_lambda else point
+    labels = {0: f"{high:.3g}", _ROWS - 1: f"{low:.3g}"}
+    lines = [f"{labels.get(i, ''):>8} |{''.join(cell).rstrip()}" for i, cell in enumerate(cells)]
+    lines.append(" " * 8 + " +" + "-" * columns)
+    ends = f"{show(curve.low)}{show(curve.high):>{columns - len(show(curve.low))}}"
+    lines.append(" " * 10 + ends)
+    band = ["-"] * columns
+    for column, strength in enumerate(strengths):
+        band[column] = "<" if strength < tradeoff.band[0] else ">" if strength > tradeoff.band[1] else "="
+    lines.append(" " * 10 + "".join(band))
+    lines.append(
+        " " * 10 + f"validation {metric} over λ; < overfits, = within one standard error of the best, > underfits"
+    )
+    return lines
