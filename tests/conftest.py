@@ -1,12 +1,15 @@
-"""Fixtures that several parts share: small pictures on disk, and real data where there are some."""
+"""Fixtures that several parts share: small pictures on disk, real data where there are some, constructed studies."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from PIL import Image
 
@@ -37,3 +40,120 @@ def real_data() -> Path:
     if not root:
         pytest.skip("L2TUNE_DATA is not set")
     return Path(root)
+
+
+MakeStudy = Callable[..., "optuna.Study"]
+
+
+@pytest.fixture(scope="session")
+def make_study() -> MakeStudy:
+    """Build a finished search without training, from curves of your own: see `constructed_study`."""
+    return constructed_study
+
+
+def constructed_study(
+    validation: Callable[[float], float],
+    training: Callable[[float], float],
+    *,
+    strengths: Sequence[float] = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0),
+    folds: int = 5,
+    epochs: int = 4,
+    noise: float = 0.02,
+    name: str = "constructed",
+    metric: str = "loss",
+    classes: int = 10,
+    fold_limit: Callable[[float], int] = lambda strength: 99,
+    diverged: Callable[[float], bool] = lambda strength: False,
+    error: Callable[[float], float] | None = None,
+    settings: dict[str, Any] | None = None,
+    trainer: dict[str, Any] | None = None,
+    drawn: tuple[float, float] | None = None,
+    storage: Any = None,
+    seed: int = 0,
+) -> optuna.Study:
+    """A study as a search leaves it, with the scores that `validation` and `training` give each λ.
+
+    Args:
+        noise: Relative, of a fold at one λ; a fold's luck that all λ share is five times that.
+        fold_limit: How many folds a λ ran before it was pruned.
+        error: Validation error of a λ; by default a tenth of the loss.
+        drawn: The range that trials drew λ from, if it was widened.
+    """
+    from l2tune import records
+    from l2tune.records import FoldRecord
+    from l2tune.settings import build
+
+    flat = build({"study": "x", "folds": folds, "epochs": epochs, "metric": metric, **(settings or {})}).flat()
+    flat |= {"study": name, "lambda_range": list(flat["lambda_range"])}
+    sizes = {"train_sizes": [800] * folds, "validation_sizes": [800 // max(folds - 1, 1)] * folds}
+    study = optuna.create_study(study_name=name, direction="minimize", storage=storage)
+    records.describe_study(
+        study,
+        settings=flat,
+        identity={},
+        versions={"l2tune": "0.1.0"},
+        trainer={"engine": "sequential", "folds": folds, "epochs": epochs} | sizes | (trainer or {}),
+        data={"name": "images", "images": 1000, "classes": classes, "class_names": [str(k) for k in range(classes)]},
+    )
+    rng = np.random.default_rng(seed)
+    luck = np.exp(rng.normal(0, 5 * noise, folds))
+    low, high = drawn or flat["lambda_range"]
+    for strength in strengths:
+        ran = min(folds, fold_limit(strength))
+        attrs: dict[str, Any] = {records.STRENGTH: strength}
+        values = []
+        for fold in range(ran):
+            factor = float(luck[fold] * np.exp(rng.normal(0, noise)))
+            loss, fit = validation(strength) * factor, training(strength) * factor
+            wrong = (error or (lambda s: validation(s) / 10))(strength) * factor
+            course = 1 + np.exp(-np.arange(epochs) / max(1, epochs / 8)) - np.exp(-(epochs - 1) / max(1, epochs / 8))
+            broken = diverged(strength)
+            record = FoldRecord(
+                epochs=epochs,
+                train_loss=None if broken else fit,
+                train_error=None if broken else fit / 10,
+                val_loss=None if broken else loss,
+                val_error=None if broken else wrong,
+                diverged=broken,
+                seconds=1.5,
+                weight_norms={} if broken else {"conv1": 3 / (1 + 10 * strength), "fc1": 5 / (1 + 100 * strength)},
+                zero_fraction=0.0,
+                near_zero_fraction=min(1.0, strength),
+                test_loss=None if broken else loss * 1.02,
+                test_error=None if broken else wrong * 1.02,
+                calibration_error=None if broken else 0.02,
+                input_gradient_norm=None if broken else 1 / (1 + 30 * strength),
+                first_estimate=3e-3 if strength == 0 else None,
+                curves={
+                    "train_loss": (fit * course).tolist(),
+                    "train_error": (fit / 10 * course).tolist(),
+                    "val_loss": (loss * course).tolist(),
+                    "val_error": (wrong * course).tolist(),
+                },
+            )
+            attrs[records.fold_key(fold)] = asdict(record)
+            values.append(9.0 if broken else loss if metric == "loss" else wrong)
+        if ran == folds and not diverged(strength):
+            variance = 0.3 * (validation(strength) - min(validation(strength), training(strength)))
+            attrs[records.BIAS_VARIANCE] = {
+                "folds": folds,
+                "loss": validation(strength) * 1.02,
+                "bias_loss": validation(strength) * 1.02 - variance,
+                "variance_loss": variance,
+                "error": validation(strength) / 10,
+                "bias_error": validation(strength) / 12,
+                "variance_error": validation(strength) / 10 - validation(strength) / 12,
+            }
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.COMPLETE if ran == folds else optuna.trial.TrialState.PRUNED,
+                value=float(np.mean(values)),
+                params={"lambda": strength} if strength else {},
+                distributions={"lambda": optuna.distributions.FloatDistribution(low, high, log=True)}
+                if strength
+                else {},
+                intermediate_values=dict(enumerate(values)),
+                user_attrs=attrs,
+            )
+        )
+    return study

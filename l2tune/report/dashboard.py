@@ -25,8 +25,9 @@ def publish(study: optuna.Study, tradeoff: Tradeoff) -> None:
     )
     save_note(study, f"{tradeoff.verdict}\n\n{numbers}")
     set_objective_names(study, [f"validation {tradeoff.record.metric}"])
-    save_plotly_graph_object(study, tradeoff_figure(tradeoff), graph_object_id="l2tune-tradeoff")
-    save_plotly_graph_object(study, gap_figure(tradeoff), graph_object_id="l2tune-gap")
+    for name, figure in (("tradeoff", tradeoff_figure(tradeoff)), ("gap", gap_figure(tradeoff))):
+        if figure is not None:
+            save_plotly_graph_object(study, figure, graph_object_id=f"l2tune-{name}")
 
 
 def serve(storage: optuna.storages.BaseStorage, artifacts: str, *, port: int = 8080) -> None:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from l2tune.curve import RegularizationCurve
 from l2tune.strength import from_weight_decay, show, weight_decay
-from l2tune.tradeoff import Tradeoff, final_folds, mean_by_strength
+from l2tune.tradeoff import Tradeoff, final_folds, fit_curve
 
 # Okabe and Ito's palette, told apart with any colour vision
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -20,14 +20,19 @@ _CURVES = 60
 """Learning curves drawn at most; a page with thousands would not scroll."""
 
 
-def tradeoff_figure(t: Tradeoff) -> go.Figure:
-    """Training and validation metric over λ, the regimes, λ_best with its interval, λ_1se and the baseline."""
-    metric = t.record.metric
+def tradeoff_figure(t: Tradeoff) -> go.Figure | None:
+    """Training and validation metric over λ, the regimes, λ_best with its interval, λ_1se and the baseline.
+
+    None if every fit diverged, so that there is no curve.
+    """
+    metric, curve = t.record.metric, t.curve
+    if curve is None:
+        return None
     figure = _figure("λ (log scale)", _title(metric))
-    strengths = np.geomspace(t.curve.low, t.curve.high, _POINTS)
+    strengths = np.geomspace(curve.low, curve.high, _POINTS)
     scored = final_folds(t.record)
     positive = scored[scored["lambda"] > 0]
-    _band(figure, strengths, t.curve, "validation", BLUE)
+    _band(figure, strengths, curve, "validation", BLUE)
     train = _train_curve(t)
     if train is not None:
         _band(figure, strengths, train, "training", ORANGE)
@@ -46,7 +51,7 @@ def tradeoff_figure(t: Tradeoff) -> go.Figure:
             ),
         )
     low, high = t.band
-    edges = (math.log10(t.curve.low), math.log10(t.curve.high))
+    edges = (math.log10(curve.low), math.log10(curve.high))
     inner = (math.log10(low) if low > 0 else edges[0], math.log10(high) if high > 0 else edges[0])
     _regime(figure, edges[0], inner[0], "overfits", VERMILION)
     _regime(figure, inner[0], inner[1], "balanced", GREEN)
@@ -75,7 +80,7 @@ def tradeoff_figure(t: Tradeoff) -> go.Figure:
                 "type": "data",
                 "symmetric": False,
                 "array": [max(t.interval[1] - t.best_lambda, 0)],
-                "arrayminus": [max(t.best_lambda - max(t.interval[0], t.curve.low), 0)],
+                "arrayminus": [max(t.best_lambda - max(t.interval[0], curve.low), 0)],
                 "color": GREEN,
             },
             error_y={"type": "data", "array": [np.nan_to_num(t.best_standard_error)], "color": GREEN},
@@ -137,7 +142,7 @@ def bias_variance_figure(t: Tradeoff) -> go.Figure | None:
 def learning_figure(t: Tradeoff) -> go.Figure | None:
     """Validation metric over epochs, one line per λ (mean over its folds), pruned ones faint; None without epochs."""
     metric, epochs = t.record.metric, t.record.epochs
-    if not len(epochs) or epochs["epoch"].max() < 2:
+    if t.curve is None or not len(epochs) or epochs["epoch"].max() < 2:
         return None
     figure = _figure("epoch", _title(metric))
     done = t.strengths.set_index("lambda")["complete"]
@@ -187,10 +192,9 @@ def weights_figure(t: Tradeoff) -> go.Figure | None:
     figure = _figure("λ (log scale)", "‖w‖² of the layer")
     colors = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, _GREY)
     for index, (layer, rows) in enumerate(layers.groupby("layer", sort=False)):
-        squared = rows.assign(square=rows["weight_norm"] ** 2)
-        strengths, means = mean_by_strength(squared, "square")
+        means = (rows["weight_norm"] ** 2).groupby(rows["lambda"]).mean()
         figure.add_scatter(
-            x=strengths,
+            x=means.index,
             y=means,
             mode="lines+markers",
             name=str(layer),
@@ -203,8 +207,7 @@ def weights_figure(t: Tradeoff) -> go.Figure | None:
 
 def network_figure(t: Tradeoff) -> go.Figure | None:
     """How smooth and how well calibrated the networks are over λ; None if no trainer told."""
-    fits = final_folds(t.record)
-    fits = fits[fits["lambda"] > 0]
+    positive = t.strengths[t.strengths["lambda"] > 0]
     figure = _figure("λ (log scale)", "mean over folds")
     for column, name, color in (
         ("input_gradient_norm", "input-gradient norm (nats per unit of the normalized image)", BLUE),
@@ -212,9 +215,11 @@ def network_figure(t: Tradeoff) -> go.Figure | None:
         ("near_zero_fraction", "share of weights near zero", GREEN),
         ("zero_fraction", "share of weights exactly zero", PURPLE),
     ):
-        strengths, means = mean_by_strength(fits, column)
-        if len(strengths) > 1:
-            figure.add_scatter(x=strengths, y=means, mode="lines+markers", name=name, line={"color": color})
+        known = positive.dropna(subset=[column])
+        if len(known) > 1:
+            figure.add_scatter(
+                x=known["lambda"], y=known[column], mode="lines+markers", name=name, line={"color": color}
+            )
     if not figure.data:
         return None
     figure.update_xaxes(type="log")
@@ -273,20 +278,7 @@ def _band(figure: go.Figure, strengths: Any, curve: RegularizationCurve, name: s
 
 
 def _train_curve(t: Tradeoff) -> RegularizationCurve | None:
-    scored = final_folds(t.record)
-    values = scored[f"train_{t.record.metric}"].where(~scored["diverged"], np.inf)
-    seen = values.notna()
-    if not np.isfinite(values[seen]).any():
-        return None
-    return RegularizationCurve.fit(
-        scored["lambda"][seen],
-        scored["fold"][seen],
-        values[seen],
-        low=t.curve.low,
-        high=t.curve.high,
-        folds=t.record.folds,
-        metric=t.record.metric,
-    )
+    return fit_curve(t.record, final_folds(t.record), t.metric, part="train")
 
 
 def _regime(figure: go.Figure, low: float, high: float, text: str, color: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from html import escape
 from typing import Any
 
@@ -29,7 +30,8 @@ p.note { color: var(--soft); margin: .2rem 0 .6rem; font-size: .9rem; }
 .numbers div { background: var(--card); padding: .6rem .8rem; border-radius: 4px; }
 .numbers b { display: block; font-size: 1.25rem; } .numbers span { color: var(--soft); font-size: .85rem; }
 .figure { height: 30rem; } .figure.small { height: 22rem; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 pre { background: var(--card); padding: .7rem; overflow-x: auto; font-size: .85rem; border-radius: 4px; }
@@ -56,16 +58,17 @@ draw();
 
 def render(t: Tradeoff) -> str:
     """The whole page. Names from the data and the study are escaped; scripts come from this package alone."""
-    parts = [_numbers(t), _section("Tradeoff", _TRADEOFF, figures.tradeoff_figure(t), "tradeoff")]
-    parts.append(_section("Overfitting and underfitting", _GAP, figures.gap_figure(t), "gap", small=True))
+    parts = [] if t.curve is None else [_numbers(t)]
     for title, note, figure, name in (
+        ("Tradeoff", _TRADEOFF, figures.tradeoff_figure(t), "tradeoff"),
+        ("Overfitting and underfitting", _GAP, figures.gap_figure(t), "gap"),
         ("Bias and variance", _BIAS, figures.bias_variance_figure(t), "bias"),
         ("Learning curves", _LEARNING, figures.learning_figure(t), "learning"),
         ("What λ does to the weights", "Mean over folds.", figures.weights_figure(t), "weights"),
         ("What λ does to the network", _NETWORK, figures.network_figure(t), "network"),
     ):
         if figure is not None:
-            parts.append(_section(title, note, figure, name, small=True))
+            parts.append(_section(title, note, figure, name, small=name != "tradeoff"))
     parts += [_by_strength(t), _by_fold(t), _search(t), _settings(t)]
     name = escape(t.record.name)
     policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -80,7 +83,8 @@ def render(t: Tradeoff) -> str:
 
 _TRADEOFF = (
     "Expected training and validation metric over λ with 95 % bands; points are folds. Grey: λ = 0, validation ± one "
-    "standard error. Shaded: where the network overfits, is balanced (within one standard error of the best), underfits."
+    "standard error. Shaded: where the network overfits, is balanced (within one standard error of the best) and "
+    "underfits."
 )
 _GAP = "Means over the folds done at each λ, ± one standard error."
 _BIAS = (
@@ -141,7 +145,7 @@ def _by_fold(t: Tradeoff) -> str:
     rows = [
         [show(float(s)), *(f"{v:.4g}" if pd.notna(v) else "–" for v in row)]
         for s, row in zip(wide.index, wide.to_numpy(), strict=True)
-    ]  # type: ignore[arg-type]
+    ]
     head = ["λ", *(f"fold {int(fold) + 1}" for fold in wide.columns)]
     return f"<h2>Fold by fold</h2><p class='note'>Validation {t.record.metric}.</p>{_table(head, rows)}"
 
@@ -183,6 +187,6 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _number(value: float, error: float) -> str:
-    if pd.isna(value):
+    if math.isnan(value):
         return "–"
-    return f"{value:.4g}" + (f" ± {error:.2g}" if pd.notna(error) else "")
+    return f"{value:.4g}" + ("" if math.isnan(error) else f" ± {error:.2g}")

@@ -2,7 +2,8 @@
 
 `results.json` (schema 1): `schema`; `study`; `metric`; `best_lambda`, its `weight_decay`, `interval` (95 %) and
 `best_value` ± `best_standard_error` (naive) and `corrected_standard_error`; `one_se_lambda`; `band`; `baseline_value`
-(λ = 0) and `gain` (`mean, relative, standard_error, interval, p_value, folds`); `complete` (the best λ has all folds);
+(λ = 0) and `gain` (`lambda, relative, folds, mean, naive_standard_error,
+standard_error, interval, p_value`); `complete` (the best λ has all folds);
 `fits` (members trained to their end) and `fold_epochs` (epochs trained in all); `trials`; `seconds` (of training);
 `verdict`; `settings`; `versions`; `trainer`; `data`. Losses in nats; unknown numbers are null.
 """
@@ -54,7 +55,7 @@ def results(tradeoff: Tradeoff) -> dict[str, Any]:
         "one_se_lambda": tradeoff.one_se_lambda,
         "band": tradeoff.band,
         "baseline_value": tradeoff.baseline_value,
-        "gain": asdict(tradeoff.gain) if tradeoff.gain else None,
+        "gain": _gain(tradeoff),
         "complete": tradeoff.complete,
         "fits": int((~trained["truncated"]).sum()),
         "fold_epochs": int(trained["epochs"].sum()),
@@ -67,6 +68,12 @@ def results(tradeoff: Tradeoff) -> dict[str, Any]:
         "data": record.data,
     }
     return {name: _finite(value) for name, value in values.items()}
+
+
+def _gain(t: Tradeoff) -> dict[str, Any] | None:
+    if t.gain is None:
+        return None
+    return {"lambda": t.gain_lambda, "relative": t.relative_gain} | asdict(t.gain)
 
 
 def results_json(tradeoff: Tradeoff) -> bytes:

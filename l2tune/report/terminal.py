@@ -8,6 +8,7 @@ import textwrap
 
 import numpy as np
 
+from l2tune.curve import RegularizationCurve
 from l2tune.strength import show
 from l2tune.tradeoff import Tradeoff
 
@@ -25,18 +26,21 @@ def render(tradeoff: Tradeoff, width: int | None = None, *, ascii_only: bool | N
     if ascii_only is None:
         ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
     text = "\n".join(textwrap.wrap(tradeoff.verdict, width))
-    drawn = text + "\n\n" + "\n".join(_draw(tradeoff, width, ascii_only)) + "\n"
+    drawn = text + "\n"
+    if tradeoff.curve is not None:
+        drawn += "\n" + "\n".join(_draw(tradeoff, tradeoff.curve, width, ascii_only)) + "\n"
     return drawn if not ascii_only else drawn.replace("λ", "lambda").encode("ascii", "replace").decode()
 
 
-def _draw(tradeoff: Tradeoff, width: int, ascii_only: bool) -> list[str]:
+def _draw(tradeoff: Tradeoff, curve: RegularizationCurve, width: int, ascii_only: bool) -> list[str]:
     """Expected validation metric over log λ, each strength tried, and where it overfits and underfits."""
-    curve, metric = tradeoff.curve, tradeoff.record.metric
+    metric = tradeoff.metric
     columns = max(20, width - 10)
     strengths = np.geomspace(curve.low, curve.high, columns)
     values = curve.mean(strengths)
-    shown = tradeoff.strengths[np.isfinite(tradeoff.strengths["validation"])]
-    low = min(values.min(), shown["validation"].min())
+    # the means of a λ that lacks folds lie off the curve by the luck of the folds it has
+    shown = tradeoff.strengths[tradeoff.strengths["complete"]]
+    low = min([values.min(), *shown["validation"]])
     high = max(min(values.max(), 3 * tradeoff.best_value + low), low + 1e-9)
     height = np.log if metric == "loss" and low > 0 else np.asarray
 

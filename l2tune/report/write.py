@@ -40,8 +40,13 @@ def _render(tradeoff: Tradeoff, name: str) -> bytes:
         return render(tradeoff).encode()
     from l2tune.report.figures import tradeoff_figure
 
+    figure = tradeoff_figure(tradeoff)
+    if figure is None:
+        raise UserError(
+            "every fit diverged, so there is no curve to draw", "--format png", "lower --lr and search again"
+        )
     try:
-        image: bytes = tradeoff_figure(tradeoff).to_image(format="png", width=1000, height=600, scale=2)
+        image: bytes = figure.to_image(format="png", width=1000, height=600, scale=2)
     except (RuntimeError, ValueError, ImportError, OSError) as error:
         raise UserError(
             f"no picture could be made ({str(error).strip().splitlines()[0]})",

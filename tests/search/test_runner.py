@@ -110,7 +110,7 @@ def test_a_resumed_search_goes_on_and_repeats_no_strength(sampler: str) -> None:
             sampler=make_sampler(settings),
             pruner=make_pruner(settings),
         )
-        _, why = search(CountingReplay(), study, sampler=sampler, trials=trials)
+        search(CountingReplay(), study, sampler=sampler, trials=trials)
     done = [t for t in study.trials if not t.user_attrs.get(records.COMPLETE)]
     strengths = [records.strength_of(t) for t in done]
     assert len(set(strengths)) == len(strengths)

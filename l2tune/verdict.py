@@ -1,0 +1,409 @@
+"""The judgement in words: a finding for every shape that a regularization curve can take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from l2tune.strength import show, weight_decay
+
+if TYPE_CHECKING:
+    from l2tune.records import Metric
+    from l2tune.tradeoff import Tradeoff
+
+EDGE = 10**0.25
+"""A best λ within a quarter decade of an end of the range lies at that end."""
+
+LOST = 1 / 3
+"""Share of what was learned on training images that does not carry over to new ones, from which a fit overfits."""
+
+OPTIMIZERS = {"sgd": "torch.optim.SGD", "adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
+
+Part = Literal["answer", "shape", "gain", "caveat", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something worth telling.
+
+    Attributes:
+        kind: What it is, in a word or two joined by dashes.
+        part: Its place: the brief verdict has one `answer`, `shape` and `gain` at most, and the first `caveat`.
+        text: One or two sentences.
+    """
+
+    kind: str
+    part: Part
+    text: str
+
+
+def findings(t: Tradeoff) -> Iterator[Finding]:
+    """All findings about a tradeoff, in the order in which they matter."""
+    if t.curve is None:
+        yield Finding(
+            "all-diverged",
+            "answer",
+            f"Every fit diverged, at {_count(len(t.strengths), 'strength')}: lower the learning rate, then search "
+            "again.",
+        )
+        return
+    positive = t.strengths[t.strengths["lambda"] > 0]
+    if not len(positive):
+        yield Finding(
+            "only-baseline",
+            "answer",
+            f"Only λ = 0 has been run so far: validation {amount(t.best_value, t.metric)}. No λ can be named yet.",
+        )
+        yield from _progress(t)
+        return
+    if _learned_nothing(t):
+        yield from _nothing_learned(t)
+        yield from _divergence(t)
+        yield from _progress(t)
+        return
+    yield from _answer(t)
+    yield from _shape(t)
+    yield from _gain(t)
+    yield from _progress(t)
+    yield from _ends(t)
+    yield from _network(t)
+    yield from _divergence(t)
+    yield from _metrics(t)
+    yield from _normalization(t)
+    yield from _folds(t)
+
+
+def in_brief(found: Sequence[Finding]) -> str:
+    """The verdict: answer, shape, gain and the first caveat."""
+    parts = [next((f.text for f in found if f.part == part), "") for part in ("answer", "shape", "gain", "caveat")]
+    return " ".join(part for part in parts if part)
+
+
+def amount(value: float, metric: Metric, unit: bool = True) -> str:
+    """A value of the metric: `0.1234 nats` or `4.56 %`."""
+    if metric == "error":
+        return f"{100 * value:.3g}{' %' if unit else ''}"
+    return f"{value:.3g}{' nats' if unit else ''}"
+
+
+def paste(t: Tradeoff, strength: float) -> str:
+    """The weight decay as it is written in PyTorch, e.g. `weight_decay=6.3e-3 in torch.optim.SGD`."""
+    optimizer = OPTIMIZERS.get(str(t.record.settings.get("optimizer")), "torch.optim")
+    return f"weight_decay={show(weight_decay(strength))} in {optimizer}"
+
+
+def _answer(t: Tradeoff) -> Iterator[Finding]:
+    low, high = t.interval
+    if t.best_lambda == 0:
+        yield Finding(
+            "baseline-best",
+            "answer",
+            f"No λ of the range beats λ = 0 (weight_decay=0): validation {t.metric} "
+            f"{amount(t.best_value, t.metric)} without regularization"
+            + (f", as good up to λ = {show(t.one_se_lambda)}." if t.one_se_lambda > 0 else "."),
+        )
+        return
+    span = f"{show(low)} to {show(high)}" if low < high else f"about {show(low)}"
+    if low < high and high / max(low, 1e-300) < 1.02:
+        span = f"about {show(low)}"
+    yield Finding(
+        "best",
+        "answer",
+        f"Use λ = {show(t.best_lambda)}: {paste(t, t.best_lambda)} "
+        f"(95 % credible interval of the best λ: {span}; the strongest that is as good: λ = {show(t.one_se_lambda)}).",
+    )
+
+
+def _shape(t: Tradeoff) -> Iterator[Finding]:
+    """What happens left and right of the balanced band."""
+    curve = t.curve
+    assert curve is not None
+    low, high = t.band
+    left, right = low > 0, high < curve.high * 0.99
+    if not left and not right:
+        yield Finding(
+            "flat",
+            "shape",
+            f"The curve is flat: from λ = 0 to {show(curve.high)} the expected validation {t.metric} stays within one "
+            "standard error of the best.",
+        )
+        return
+    parts = []
+    kind = "bracketed" if left and right else "falling" if left else "rising"
+    scored = t.strengths.dropna(subset=["train", "validation"])
+    if left:
+        weak = scored[(scored["lambda"] < low)]
+        best = t.row(t.best_lambda)
+        text = f"Below λ ≈ {show(low)} the network overfits"
+        if len(weak) and best is not None and math.isfinite(best["train"]):
+            weakest = weak.iloc[0]
+            if weakest["train"] <= best["train"]:
+                text += (
+                    f" (at λ = {show(weakest['lambda'])}: training {t.metric} down to "
+                    f"{amount(weakest['train'], t.metric, unit=False)}, validation up to "
+                    f"{amount(weakest['validation'], t.metric)})"
+                )
+            else:
+                kind = "slow-left"
+                text = (
+                    f"Below λ ≈ {show(low)} validation and training {t.metric} are both higher, so that is not "
+                    "overfitting: there λ helps the training itself"
+                )
+        parts.append(text)
+    if right:
+        strong = scored[scored["lambda"] > high]
+        text = f"above λ ≈ {show(high)} it underfits"
+        if len(strong):
+            strongest = strong.iloc[-1]
+            text += (
+                f" (at λ = {show(strongest['lambda'])}: training {t.metric} "
+                f"{amount(strongest['train'], t.metric, unit=False)}, validation "
+                f"{amount(strongest['validation'], t.metric)})"
+            )
+        parts.append(text)
+    sentence = "; ".join(parts)
+    yield Finding(kind, "shape", sentence[0].upper() + sentence[1:] + ".")
+
+
+def _gain(t: Tradeoff) -> Iterator[Finding]:
+    gain, strength = t.gain, t.gain_lambda
+    if gain is None or strength is None or t.baseline_value is None:
+        yield Finding(
+            "no-baseline",
+            "gain",
+            "λ = 0 was not run on the same folds, so whether regularization helps at all is not known.",
+        )
+        return
+    p = f"corrected resampled t-test over {gain.folds} folds, p = {_p(gain.p_value)}"
+    low, high = (amount(end, t.metric, unit=False) for end in gain.interval)
+    unit = "percentage points" if t.metric == "error" else "nats"
+    chosen = t.baseline_value - gain.mean
+    change = f"{amount(t.baseline_value, t.metric, unit=False)} → {amount(chosen, t.metric)}"
+    if not gain.is_measurable:
+        yield Finding(
+            "no-difference",
+            "gain",
+            f"Regularization makes no measurable difference here: validation {t.metric} {change} from λ = 0 to "
+            f"λ = {show(strength)} (95 % interval of the fall {low} to {high} {unit}; {p}).",
+        )
+    elif gain.mean > 0:
+        yield Finding(
+            "helps",
+            "gain",
+            f"Against λ = 0 it lowers validation {t.metric} by {100 * (t.relative_gain or 0):.0f} %, {change} "
+            f"(95 % interval of the fall {low} to {high} {unit}; {p}).",
+        )
+    else:
+        yield Finding(
+            "harms",
+            "gain",
+            f"Regularization harms here: even λ = {show(strength)} raises validation {t.metric}, {change} ({p}).",
+        )
+
+
+def _progress(t: Tradeoff) -> Iterator[Finding]:
+    """What is missing, where a search was cut short."""
+    folds = t.record.folds
+    missing = []
+    baseline, best = t.row(0.0), t.row(t.best_lambda)
+    if baseline is None:
+        missing.append("λ = 0 was not run")
+    elif baseline["folds"] < folds:
+        missing.append(f"λ = 0 has {baseline['folds']:.0f} of {folds} folds")
+    if t.best_lambda > 0 and not t.complete:
+        run = 0 if best is None else int(best["folds"])
+        text = f"λ_best = {show(t.best_lambda)} has {run} of {folds} folds, so its value is the curve's expectation"
+        rows = t.strengths[t.strengths["complete"] & (t.strengths["lambda"] > 0)].dropna(subset=["validation"])
+        if len(rows):
+            full = rows.iloc[int(rows["validation"].to_numpy().argmin())]
+            text += (
+                f" (lowest with all folds: λ = {show(full['lambda'])}, validation {t.metric} "
+                f"{amount(full['validation'], t.metric)})"
+            )
+        missing.append(text)
+    one_se = t.row(t.one_se_lambda)
+    if t.one_se_lambda > t.best_lambda and (one_se is None or one_se["folds"] < folds):
+        run = 0 if one_se is None else int(one_se["folds"])
+        missing.append(f"λ_1se = {show(t.one_se_lambda)} has {run} of {folds} folds")
+    running = t.record.trials.loc[t.record.trials["state"] == "RUNNING", "trial"].tolist()
+    if running:
+        missing.append(f"{_count(len(running), 'trial')} still running or cut off")
+    if missing:
+        yield Finding("incomplete", "caveat", f"The search is not complete: {'; '.join(missing)}.")
+
+
+def _ends(t: Tradeoff) -> Iterator[Finding]:
+    """The minimum at an end of the range, and what was done about it."""
+    curve = t.curve
+    assert curve is not None
+    asked = t.record.settings.get("lambda_range")
+    widened = asked is not None and (curve.low < asked[0] * 0.99 or curve.high > asked[1] * 1.01)
+    done = ""
+    if asked is not None and widened:
+        ends = f"{show(asked[0])}–{show(asked[1])} to {show(curve.low)}–{show(curve.high)}"
+        done = f"the range was widened from {ends}, "
+    at_high = curve.best_lambda >= curve.high / EDGE
+    at_low = 0 < curve.best_lambda <= curve.low * EDGE
+    if at_high and t.band[0] > 0:
+        yield Finding(
+            "high-end",
+            "caveat",
+            f"The best λ lies at the upper end of the range ({done}{'and ' if done else ''}"
+            f"up to {show(curve.high)} the metric still falls): search with a higher --lambda-range.",
+        )
+    elif at_low and t.gain is not None and t.gain.is_measurable:
+        yield Finding(
+            "low-end",
+            "caveat",
+            f"The best λ lies at the lower end of the range ({done}"
+            f"{'and ' if done else ''}from {show(curve.low)} up the metric rises): search with a lower "
+            "--lambda-range.",
+        )
+    elif done:
+        yield Finding("widened", "note", f"The best λ lay at an end of the range, so {done}and it is inside now.")
+
+
+def _network(t: Tradeoff) -> Iterator[Finding]:
+    """Whether something other than λ would help more."""
+    guess, baseline, best = t.guess, t.row(0.0), t.row(t.best_lambda)
+    if baseline is not None and math.isfinite(baseline["train"]) and not (t.gain and t.gain.is_measurable):
+        high_training = baseline["train"] >= 0.15 * (guess if guess else baseline["validation"] / 0.3)
+        if high_training and baseline["gap"] <= 0.15 * baseline["validation"]:
+            yield Finding(
+                "underfits-at-zero",
+                "caveat",
+                f"The network still underfits at λ = 0: training {t.metric} "
+                f"{amount(baseline['train'], t.metric)}, only {amount(baseline['gap'], t.metric)} below validation. A larger network or longer training will help "
+                "more than λ.",
+            )
+            return
+    if guess is None or best is None or not math.isfinite(best["train"]):
+        return
+    scored = t.strengths.dropna(subset=["train", "validation"])
+    learns = scored[guess - scored["validation"] >= 0.5 * (guess - t.best_value)]
+    lost = learns["gap"] / (guess - learns["train"])
+    if len(learns) and bool((lost >= LOST).all()):
+        share = best["gap"] / (guess - best["train"])
+        yield Finding(
+            "overfits-everywhere",
+            "caveat",
+            f"It overfits at every λ that still learns: even at λ_best, {100 * share:.0f} % of what training gained "
+            "over guessing does not carry over to new images. More data or augmentation will help more than λ.",
+        )
+
+
+def _divergence(t: Tradeoff) -> Iterator[Finding]:
+    broken = t.strengths[t.strengths["diverged"] > 0]
+    if not len(broken):
+        return
+    fits = int(broken["diverged"].sum())
+    low, high = float(broken["lambda"].min()), float(broken["lambda"].max())
+    fine = t.strengths[t.strengths["diverged"] == 0]["lambda"]
+    where = f"at λ = {show(low)}" if low == high else f"between λ = {show(low)} and {show(high)}"
+    if low > 0 and low > fine.max():
+        where = f"from λ = {show(low)} up"
+    text = f"Training diverged {where} ({_count(fits, 'fit')}, counted as the worst score seen)"
+    if low <= t.best_lambda:
+        yield Finding("diverged", "caveat", f"{text}: weaker penalties diverge too, so the learning rate is too high.")
+    else:
+        yield Finding("diverged", "note", f"{text}: too strong for this learning rate.")
+
+
+def _metrics(t: Tradeoff) -> Iterator[Finding]:
+    other = t.other_best_lambda
+    if other is None or t.curve is None:
+        return
+    low, high = min(t.band[0], t.interval[0]), max(t.band[1], t.interval[1], t.one_se_lambda)
+    if low <= other <= high:
+        return
+    name = "error" if t.metric == "loss" else "loss"
+    side = "stronger" if other > t.best_lambda else "weaker"
+    yield Finding(
+        "metrics-disagree",
+        "caveat",
+        f"By validation {name} another λ is best: {show(other)}, {side} than {show(t.best_lambda)} by {t.metric}. "
+        "Loss also judges how sure the predictions are, error only which class comes first: choose by what you need "
+        "(--metric).",
+    )
+
+
+def _normalization(t: Tradeoff) -> Iterator[Finding]:
+    if t.record.trainer.get("normalization"):
+        yield Finding(
+            "normalization",
+            "caveat",
+            "This network has normalization layers, where λ acts mostly through the effective learning rate: the "
+            "U-shape is not simply under- and overfitting, and the best λ moves with the learning rate.",
+        )
+
+
+def _folds(t: Tradeoff) -> Iterator[Finding]:
+    alike = [s for s in t.indistinguishable if s != t.best_lambda]
+    if alike:
+        yield Finding(
+            "indistinguishable",
+            "note",
+            f"Of the strengths with all folds, the paired test cannot tell {_list(alike)} from λ_best at 5 %; with "
+            f"{t.record.folds} folds that is weak evidence that they are equal.",
+        )
+    if t.gain is not None and t.best_lambda > 0:
+        yield Finding(
+            "selection",
+            "note",
+            "λ_best was chosen on the folds that score it, so its value and gain are slightly flattered; the test "
+            "images played no part in the choice.",
+        )
+
+
+def _learned_nothing(t: Tradeoff) -> bool:
+    """Whether no λ predicts better than guessing."""
+    guess = t.guess
+    if guess is None:
+        return False
+    margin = max(0.02 * guess, 2 * t.corrected_standard_error if math.isfinite(t.corrected_standard_error) else 0.0)
+    lowest = float(np.nanmin([t.best_value, *t.strengths.loc[t.strengths["complete"], "validation"].dropna()]))
+    return lowest >= guess - margin
+
+
+def _nothing_learned(t: Tradeoff) -> Iterator[Finding]:
+    guess = t.guess
+    assert guess is not None
+    yield Finding(
+        "nothing-learned",
+        "answer",
+        f"No λ helps: at none does the network predict new images better than guessing (validation {t.metric} "
+        f"{amount(t.best_value, t.metric, unit=False)} at best, {amount(guess, t.metric)} by guessing).",
+    )
+    fitted = t.strengths.dropna(subset=["train"])
+    if len(fitted) and fitted["train"].min() < 0.5 * guess:
+        memorized = fitted.iloc[int(fitted["train"].to_numpy().argmin())]
+        yield Finding(
+            "memorized",
+            "shape",
+            f"It does memorize the training images (training {t.metric} {amount(memorized['train'], t.metric)} at "
+            f"λ = {show(memorized['lambda'])}), but nothing of that carries over: check that the labels belong to the "
+            "images.",
+        )
+    else:
+        yield Finding(
+            "not-trained",
+            "shape",
+            "It does not fit the training images either: check learning rate, epochs and network before λ.",
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _list(strengths: Sequence[float]) -> str:
+    shown = [show(s) for s in strengths[:6]] + (["…"] if len(strengths) > 6 else [])
+    return "λ = " + ", ".join(shown)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
