@@ -1,3 +1,55 @@
-"""How strongly should this network be regularized, and how sure are we?"""
+"""How strongly should this network be regularized, and how sure are we?
+
+The public names below load what they need when they are first asked for, so `import l2tune` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from l2tune.curve import RegularizationCurve as RegularizationCurve
+    from l2tune.data.images import ImageData as ImageData
+    from l2tune.errors import SearchAborted as SearchAborted
+    from l2tune.errors import TrialFailed as TrialFailed
+    from l2tune.errors import UserError as UserError
+    from l2tune.members import EpochScores as EpochScores
+    from l2tune.members import Member as Member
+    from l2tune.objectives import CrossValidationObjective as CrossValidationObjective
+    from l2tune.objectives import TradeoffObjective as TradeoffObjective
+    from l2tune.search.pruner import FoldRacingPruner as FoldRacingPruner
+    from l2tune.search.sampler import FoldCurveSampler as FoldCurveSampler
+    from l2tune.search.stopping import StopWhenSettled as StopWhenSettled
+    from l2tune.tradeoff import Tradeoff as Tradeoff
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "CrossValidationObjective": "objectives",
+    "EpochScores": "members",
+    "FoldCurveSampler": "search.sampler",
+    "FoldRacingPruner": "search.pruner",
+    "ImageData": "data.images",
+    "Member": "members",
+    "RegularizationCurve": "curve",
+    "SearchAborted": "errors",
+    "StopWhenSettled": "search.stopping",
+    "Tradeoff": "tradeoff",
+    "TradeoffObjective": "objectives",
+    "TrialFailed": "errors",
+    "UserError": "errors",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'l2tune' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"l2tune.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
