@@ -18,7 +18,7 @@ app = App(
     exit_on_error=False,
     print_error=False,
     result_action="return_value",
-    help_epilogue="A bare `l2tune search` searches λ for real handwritten digits in about a minute.",
+    help_epilogue="A bare `l2tune search` searches λ for real handwritten digits in about two minutes.",
 )
 for _name, _help in {
     "search": "Search the best λ by cross-validation; write results.json, trials.csv and report.html.",
