@@ -24,23 +24,41 @@ def augment(batch: Tensor, names: Sequence[str], generator: torch.Generator) -> 
         A batch of the same shape and type.
     """
     images = batch.reshape(-1, *batch.shape[-3:])
-    count, device = len(images), batch.device
-    if "flip" in names:
-        flipped = torch.rand(count, generator=generator, device=generator.device) < 0.5
-        images = torch.where(flipped.to(device)[:, None, None, None], images.flip(3), images)
-    if "shift" in names:
-        channels, height, width = images.shape[1:]
-        rows = _moved(height, count, generator).to(device)  # (N, H)
-        columns = _moved(width, count, generator).to(device)  # (N, W)
-        image = torch.arange(count, device=device)[:, None, None, None]
-        channel = torch.arange(channels, device=device)[None, :, None, None]
-        images = images[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    if names:
+        draws = draw(len(images), images.shape[2], images.shape[3], names, generator)
+        images = move(images, draws.to(batch.device), names)
     return images.reshape(batch.shape)
 
 
-def _moved(side: int, count: int, generator: torch.Generator) -> Tensor:
+def draw(count: int, height: int, width: int, names: Sequence[str], generator: torch.Generator) -> Tensor:
+    """(N, 3) int64: whether each image is mirrored (0 or 1), and by how many rows and columns it moves."""
+    draws = torch.zeros(count, 3, dtype=torch.int64, device=generator.device)
+    if "flip" in names:
+        draws[:, 0] = torch.rand(count, generator=generator, device=generator.device) < 0.5
+    if "shift" in names:
+        for column, side in ((1, height), (2, width)):
+            reach = side // 8
+            draws[:, column] = torch.randint(
+                -reach, reach + 1, (count, 1), generator=generator, device=generator.device
+            ).squeeze(1)
+    return draws
+
+
+def move(images: Tensor, draws: Tensor, names: Sequence[str]) -> Tensor:
+    """Images (N, C, H, W) augmented as `draw` drew it (N, 3), both on one device."""
+    if "flip" in names:
+        images = torch.where(draws[:, 0].bool()[:, None, None, None], images.flip(3), images)
+    if "shift" in names:
+        channels, height, width = images.shape[1:]
+        rows = _shown(height, draws[:, 1:2])  # (N, H)
+        columns = _shown(width, draws[:, 2:3])  # (N, W)
+        image = torch.arange(len(images), device=images.device)[:, None, None, None]
+        channel = torch.arange(channels, device=images.device)[None, :, None, None]
+        images = images[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    return images
+
+
+def _shown(side: int, moves: Tensor) -> Tensor:
     """(N, side): which row (or column) of the image each place shows, moved and mirrored at the ends."""
-    reach = side // 8
-    moves = torch.randint(-reach, reach + 1, (count, 1), generator=generator, device=generator.device)
-    index = (torch.arange(side, device=generator.device) + moves).abs()
+    index = (torch.arange(side, device=moves.device) + moves).abs()
     return (side - 1) - ((side - 1) - index).abs()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -26,7 +26,9 @@ from l2tune.training.schedules import learning_rate
 NEAR_ZERO = 1e-3
 """A weight is near zero below this share of its layer's initial root mean square."""
 
-_GRADIENT_IMAGES = 1000
+GRADIENT_IMAGES = 1000
+"""Test images that the input gradient is averaged over, at most."""
+
 _EVALUATION_PIXELS = {"cpu": 1 << 15}
 """Pixels of an evaluation batch: on a CPU its activations should fit the cache (measured: half the time of 2^19)."""
 
@@ -165,23 +167,9 @@ class MemberTraining:
         everything = torch.arange(len(test.labels))
         labels = test.labels.cpu().numpy()
         log_p = evaluate.log_probabilities(self._forward, self._evaluation(everything, test))
-        some = everything[:: -(-len(everything) // _GRADIENT_IMAGES)]
+        some = everything[:: -(-len(everything) // GRADIENT_IMAGES)]
         smoothness = evaluate.input_gradient_norm(self._forward, self._evaluation(some, test))
-        with torch.no_grad():
-            count = sum(w.numel() for w in self.weights.values()) or 1
-            zeros = sum(int((w == 0).sum()) for w in self.weights.values())
-            small = sum(int((w.abs() < NEAR_ZERO * self._initial_rms[n]).sum()) for n, w in self.weights.items())
-            norms = {name.removesuffix(".weight"): float(w.norm()) for name, w in self.weights.items()}
-        return NetworkState(
-            weight_norms=norms,
-            zero_fraction=zeros / count,
-            near_zero_fraction=small / count,
-            test_loss=float(-log_p[np.arange(len(labels)), labels].mean(dtype=np.float64)),
-            test_error=float((log_p.argmax(1) != labels).mean()),
-            calibration_error=evaluate.calibration_error(log_p, labels),
-            input_gradient_norm=smoothness,
-            test_log_probabilities=log_p,
-        )
+        return describe_network(self.weights, self._initial_rms, log_p, labels, smoothness)
 
     def _batch(
         self, indices: Tensor, source: DeviceImages | None = None, *, augmented: bool = False
@@ -211,10 +199,10 @@ class MemberTraining:
         """Dropout draws from the member's seed and the epoch, and leaves torch's global generator as it was."""
         if not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in self.model.modules()):
             return nullcontext()
-        return _Seeded(self._seed + 1_000_003 * (self.epoch + 1), self.device)
+        return Seeded(self._seed + 1_000_003 * (self.epoch + 1), self.device)
 
 
-class _Seeded:
+class Seeded:
     """torch's global generators seeded inside, and as they were outside."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -227,6 +215,39 @@ class _Seeded:
 
     def __exit__(self, *exception: object) -> None:
         self._fork.__exit__(None, None, None)
+
+
+def describe_network(
+    weights: Mapping[str, Tensor],
+    initial_rms: Mapping[str, Tensor],
+    log_p: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    smoothness: float,
+) -> NetworkState:
+    """The state of a network.
+
+    Args:
+        weights: The regularized ones.
+        initial_rms: Root mean square of each at the start.
+        log_p: (test images, classes) log-probabilities.
+        labels: (test images,).
+        smoothness: Mean norm of the input gradient.
+    """
+    with torch.no_grad():
+        count = sum(w.numel() for w in weights.values()) or 1
+        zeros = sum(int((w == 0).sum()) for w in weights.values())
+        small = sum(int((w.abs() < NEAR_ZERO * initial_rms[n]).sum()) for n, w in weights.items())
+        norms = {name.removesuffix(".weight"): float(w.norm()) for name, w in weights.items()}
+    return NetworkState(
+        weight_norms=norms,
+        zero_fraction=zeros / count,
+        near_zero_fraction=small / count,
+        test_loss=float(-log_p[np.arange(len(labels)), labels].mean(dtype=np.float64)),
+        test_error=float((log_p.argmax(1) != labels).mean()),
+        calibration_error=evaluate.calibration_error(log_p, labels),
+        input_gradient_norm=smoothness,
+        test_log_probabilities=log_p,
+    )
 
 
 def initial_model(factory: ModelFactory, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from l2tune.data.folds import Fold
 from l2tune.data.images import ImageData
@@ -63,7 +64,7 @@ class SequentialTrainer:
         self.test_labels: NDArray[np.int64] | None = data.test_labels[::every].numpy()
         bfloat16 = training.precision == "bfloat16" or (training.precision == "auto" and self.device.type == "cuda")
         self._autocast = bfloat16 and dtype == torch.float32
-        self._source = DeviceImages.of(data.images, data.labels, self.device)
+        self._source = self._place(data.images, data.labels)
         self._test = DeviceImages.of(data.test_images[::every], data.test_labels[::every], self.device)
         self._normalizations: dict[int, Normalization] = {}
 
@@ -85,16 +86,23 @@ class SequentialTrainer:
             "validation_sizes": [len(fold.validation) for fold in self._splits],
         }
 
+    def _place(self, images: Tensor, labels: Tensor) -> DeviceImages:
+        return DeviceImages.of(images, labels, self.device)
+
+    def _normalization(self, fold: int) -> Normalization:
+        """Of a fold's training images."""
+        if fold not in self._normalizations:
+            self._normalizations[fold] = Normalization.of(
+                self._data.images, self._splits[fold].train, self._dtype, self.device
+            )
+        return self._normalizations[fold]
+
     def _begin(self, member: Member) -> MemberTraining:
         fold = self._splits[member.fold]
-        if member.fold not in self._normalizations:
-            self._normalizations[member.fold] = Normalization.of(
-                self._data.images, fold.train, self._dtype, self.device
-            )
         return MemberTraining(
             self._source,
             fold.train,
-            self._normalizations[member.fold],
+            self._normalization(member.fold),
             self._factory,
             self._data.classes,
             member.strength,
