@@ -330,18 +330,16 @@ def _size_ratio(record: StudyRecord) -> float:
 def _gain(
     curve: RegularizationCurve, scores: dict[float, Array], best: float, ratio: float
 ) -> tuple[PairedDifference | None, float | None]:
-    """Over λ = 0, of λ_best or, where that is 0, of the best λ above it that has most folds."""
+    """Over λ = 0, of λ_best or, where that is 0 or was never run, of the best λ above 0 that has most folds."""
     if 0.0 not in scores:
         return None, None
-    if best == 0.0:
+    if best == 0.0 or best not in scores:
         others = [strength for strength in scores if strength > 0]
         if not others:
             return None, None
         counts = [int(np.isfinite(scores[strength]).sum()) for strength in others]
         others = [strength for strength, count in zip(others, counts, strict=True) if count == max(counts)]
         best = others[int(np.argmin(curve.mean(others)))]
-    if best not in scores:
-        return None, None
     difference = compare(scores[best], scores[0.0], ratio)
     return difference, best if difference is not None else None
 

@@ -277,8 +277,8 @@ def _network(t: Tradeoff) -> Iterator[Finding]:
                 "underfits-at-zero",
                 "caveat",
                 f"The network still underfits at λ = 0: training {t.metric} "
-                f"{amount(baseline['train'], t.metric)}, only {amount(baseline['gap'], t.metric)} below validation. A larger network or longer training will help "
-                "more than λ.",
+                f"{amount(baseline['train'], t.metric)}, only {amount(baseline['gap'], t.metric)} below "
+                "validation. A larger network or longer training will help more than λ.",
             )
             return
     if guess is None or best is None or not math.isfinite(best["train"]):

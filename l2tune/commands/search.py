@@ -39,10 +39,11 @@ def search_command(
     trainer, data, engine = prepare(settings)
 
     from l2tune.commands.progress import Progress
+    from l2tune.errors import SearchAborted
     from l2tune.search.choices import EPOCH_PRUNING_RISK
     from l2tune.search.runner import Budget, run_search
     from l2tune.search.stopping import StopWhenSettled
-    from l2tune.search.study import delete_study, open_storage, open_study, study_exists
+    from l2tune.search.study import STORAGE_ERRORS, delete_study, open_storage, open_study, reason, study_exists
 
     storage = open_storage(settings.storage)
     objective = CrossValidationObjective.from_settings(settings, trainer, data)
@@ -69,7 +70,12 @@ def search_command(
             )
         except KeyboardInterrupt:
             why, status = "interrupted", 130
+        except SearchAborted as error:
+            why, status = str(error), 1
     progress.say(f"{why}; {progress.summary()}")
-    tradeoff = write_results(study, settings.out)
+    try:
+        tradeoff = write_results(study, settings.out)
+    except STORAGE_ERRORS as error:
+        raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no report") from error
     print_verdict(tradeoff, settings.out)
     sys.exit(status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import optuna
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.objectives import CrossValidationObjective, OpenTrial
 from l2tune.search.stopping import StopWhenSettled
-from l2tune.search.study import ask_trial, requeue, requeue_lost_trials
+from l2tune.search.study import STORAGE_ERRORS, ask_trial, reason, requeue, requeue_lost_trials
 
 _FAILURES_IN_A_ROW = 3
 
@@ -53,7 +54,7 @@ def run_search(
         Why it stopped, in words.
 
     Raises:
-        SearchAborted: Several trials in a row could not be trained.
+        SearchAborted: Several trials in a row could not be trained, or the storage failed.
         KeyboardInterrupt: The trials in training are queued again; all that was told is kept.
     """
     began = time.monotonic()
@@ -80,6 +81,11 @@ def run_search(
             for running in [running for running in active if running.open.done]:
                 active.remove(running)
                 on_trial(_tell(study, running))
+    except STORAGE_ERRORS as error:
+        _give_up(study, active)
+        raise SearchAborted(
+            f"the storage failed ({reason(error)}); what it holds is kept: mend it, then run the same search again"
+        ) from error
     except BaseException:
         _give_up(study, active)
         raise
@@ -101,7 +107,7 @@ def _begin(study: optuna.Study, objective: CrossValidationObjective) -> _Running
         return _Running(objective.open(trial), heartbeat)
     except BaseException:
         heartbeat.join()
-        requeue(study, _frozen(study, trial))
+        _requeue(study, trial)
         raise
 
 
@@ -118,7 +124,12 @@ def _give_up(study: optuna.Study, active: list[_Running]) -> None:
     while active:
         running = active.pop()
         running.heartbeat.join()
-        requeue(study, _frozen(study, running.open.trial))
+        _requeue(study, running.open.trial)
+
+
+def _requeue(study: optuna.Study, trial: optuna.Trial) -> None:
+    with suppress(*STORAGE_ERRORS):  # the next search takes up the trials of a process that is gone
+        requeue(study, _frozen(study, trial))
 
 
 def _why_stop(study: optuna.Study, budget: Budget, settle: StopWhenSettled | None, seconds: float) -> str:

@@ -20,6 +20,9 @@ from l2tune.settings import Settings
 
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 120
+STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
+"""What a storage raises when its disk is full or its server has gone."""
+
 _WORKER = records.PREFIX + "worker"
 
 
@@ -65,7 +68,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
         raise UserError("is no storage URL", where, "give sqlite:///FILE.db or another URL that Optuna takes") from None
     except ImportError as error:
         raise UserError(f"needs a package that is not installed ({error})", where, "install it with pip") from None
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError, RuntimeError) as error:
+    except (*STORAGE_ERRORS, RuntimeError) as error:
         raise UserError(f"cannot be opened ({reason(error)})", where) from None
 
 
