@@ -127,6 +127,12 @@ def inside(*parts: str) -> list[str]:
     return found
 
 
+def test_imports_are_found() -> None:
+    assert {"torch", "numpy"} <= others(loaded_with("l2tune.training.sequential"))
+    assert Imported("l2tune.verdict", "deferred") in imports_of("l2tune.tradeoff")
+    assert Imported("optuna", "typing") in imports_of("l2tune.tradeoff")
+
+
 def test_every_module_has_a_place_in_the_order() -> None:
     assert {module for module in sources() if not any(is_part_of(module, p) for parts in ORDER for p in parts)} == set()
 
@@ -191,17 +197,18 @@ def test_the_command_line_loads_nothing_heavy(module: str) -> None:
 
 def loaded_in_a_process(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter has after some code."""
-    report = (
-        f"{code}\nimport sys, json\nprint('\\n' + json.dumps(sorted({{n.partition('.')[0] for n in sys.modules}})))"
-    )
-    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, timeout=120)
+    report = "import sys, json; print('\\n' + json.dumps([name.partition('.')[0] for name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
 def run_command(*words: str) -> str:
     """Code that runs the command line as a user would."""
-    return f"from l2tune.cli import main\ntry:\n    main({list(words)!r})\nexcept SystemExit as end:\n    assert not end.code"
+    call = f"    main({list(words)!r})"
+    return "\n".join(
+        ["from l2tune.cli import main", "try:", call, "except SystemExit as end:", "    assert not end.code"]
+    )
 
 
 @pytest.mark.parametrize("words", [("--help",), ("--version",)])
