@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+
+import torch
 
 from l2tune.data.folds import Fold
 from l2tune.data.images import ImageData
-from l2tune.members import Trainer
+from l2tune.errors import TrialFailed
+from l2tune.members import Member, Trainer
 from l2tune.models.registry import ModelFactory
 from l2tune.settings import PenaltySettings, TrainingSettings
-from l2tune.training.device import device_name
+from l2tune.training.device import choose_device, device_name
+from l2tune.training.member_training import initial_model
+from l2tune.training.population import PopulationTrainer
 from l2tune.training.sequential import SequentialTrainer
+from l2tune.training.stacking import Convolution, obstacle
+
+_RACE_STEPS = 12
+_RACE_MEMBERS = 10
 
 
 def choose_engine(
@@ -23,6 +33,82 @@ def choose_engine(
     augment: Sequence[str] = (),
     device: str = "auto",
 ) -> tuple[Trainer, str]:
-    """The trainer for these images and network, and a line that says which and why."""
-    trainer = SequentialTrainer(data, folds, factory, training, penalty, augment=augment, device=device)
-    return trainer, f"training on {device_name(trainer.device)}, one network at a time"
+    """The trainer for these images and network, and a line that says which and why.
+
+    `auto` takes the population on a CUDA device where a few steps of it, timed there and then, are faster than the
+    sequential engine's; on the CPU it never is.
+    """
+    target = choose_device(device)
+    line = f"training on {device_name(target)}, one network at a time"
+
+    def sequential() -> Trainer:
+        return SequentialTrainer(data, folds, factory, training, penalty, augment=augment, device=device)
+
+    def population(convolution: Convolution) -> Trainer:
+        return PopulationTrainer(
+            data, folds, factory, training, penalty, augment=augment, device=device, convolution=convolution
+        )
+
+    if training.engine == "sequential":
+        return sequential(), line
+    if training.engine == "auto" and target.type != "cuda":
+        return sequential(), line + ": stacking them pays on a GPU only"
+    found = obstacle(initial_model(factory, data.shape, data.classes, seed=0), data.shape, data.classes)
+    if target.type not in ("cpu", "cuda"):
+        found = f"not done on {target.type}"
+    if found is not None:
+        return sequential(), f"{line}: they cannot be stacked ({found})"
+    together = f"training on {device_name(target)}, all networks at once"
+    if target.type != "cuda":
+        return population("grouped"), f"{together}: on a CPU that is slower than --engine sequential"
+    seconds = _race(data, folds, factory, training, penalty, augment, device)
+    best = min(("grouped", "matmul"), key=lambda name: seconds[name])
+    speedup = seconds["sequential"] / seconds[best]
+    if training.engine == "auto" and not speedup > 1:
+        return sequential(), f"{line}: all at once was timed to be {1 / speedup:.1f}× slower"
+    return population("matmul" if best == "matmul" else "grouped"), f"{together}: timed to be {speedup:.1f}× as fast"
+
+
+def _race(
+    data: ImageData,
+    folds: Sequence[Fold],
+    factory: ModelFactory,
+    training: TrainingSettings,
+    penalty: PenaltySettings,
+    augment: Sequence[str],
+    device: str,
+) -> dict[str, float]:
+    """Seconds that each way of training takes for a member's epoch of a few steps; infinite where it fails."""
+    few = training.batch_size * _RACE_STEPS
+    short = [Fold(fold.train[:few], fold.validation[: training.batch_size]) for fold in folds]
+    thrice = training.model_copy(update={"epochs": 3})
+    members = [Member(1e-4, number % len(folds), number % len(folds)) for number in range(_RACE_MEMBERS)]
+    members = [Member(m.strength * (1 + number), m.fold, m.seed) for number, m in enumerate(members)]
+    seconds = {}
+    for name in ("sequential", "grouped", "matmul"):
+        kind: Trainer
+        if name == "sequential":
+            kind = SequentialTrainer(data, short, factory, thrice, penalty, augment=augment, device=device)
+            some = members[:2]
+        else:
+            convolution: Convolution = "matmul" if name == "matmul" else "grouped"
+            kind = PopulationTrainer(
+                data, short, factory, thrice, penalty, augment=augment, device=device, convolution=convolution
+            )
+            some = members
+        seconds[name] = _seconds_per_member(kind, some)
+        del kind
+        torch.cuda.empty_cache()
+    return seconds
+
+
+def _seconds_per_member(trainer: Trainer, members: Sequence[Member]) -> float:
+    """Of the second epoch of three: the first warms up, the last describes the networks."""
+    run = trainer.start(members)
+    try:
+        next(run)
+        began = time.perf_counter()
+        next(run)  # scores are plain numbers: the device has finished
+    except (TrialFailed, RuntimeError, StopIteration):  # out of memory; a convolution that this device does not know
+        return float("inf")
+    return (time.perf_counter() - began) / len(members)

@@ -32,8 +32,8 @@ GRADIENT_IMAGES = 1000
 _EVALUATION_PIXELS = {"cpu": 1 << 15}
 """Pixels of an evaluation batch: on a CPU its activations should fit the cache (measured: half the time of 2^19)."""
 
-_BUILDING = threading.Lock()
-"""Initial weights come from torch's global generator, which threads share."""
+_GLOBAL_GENERATOR = threading.RLock()
+"""Initial weights and dropout come from torch's global generator, which threads share."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +120,7 @@ class MemberTraining:
         self._optimizer = RegularizedOptimizer(self.model, strength, training, penalty)
         self._generator = torch.Generator().manual_seed(seed)
         self._batches = batch_count(len(train), training.batch_size)
+        self._draws = True
         self.epoch = 0
         self.seconds = 0.0
 
@@ -130,7 +131,7 @@ class MemberTraining:
         order = self.train[torch.randperm(len(self.train), generator=self._generator)].to(self.device)
         size, steps = self._training.batch_size, self._batches * self._training.epochs
         total = torch.zeros((), device=self.device)
-        with self._own_randomness():
+        with self._own_randomness() as randomness:
             for batch in range(self._batches):
                 indices = order[batch * size : (batch + 1) * size]
                 images, labels = self._batch(indices, augmented=True)
@@ -139,6 +140,7 @@ class MemberTraining:
                 step = self.epoch * self._batches + batch
                 self._optimizer.step(loss, learning_rate(self._training.schedule, step, steps, self._training.lr))
                 total += loss.detach()
+        self._draws = randomness is not None and randomness.drawn
         self.epoch += 1
         finite = bool(torch.isfinite(total))  # the one wait for the device in an epoch
         self.seconds += time.perf_counter() - began
@@ -195,26 +197,47 @@ class MemberTraining:
     def _casting(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self._autocast else nullcontext()
 
-    def _own_randomness(self) -> AbstractContextManager[object]:
-        """Dropout draws from the member's seed and the epoch, and leaves torch's global generator as it was."""
-        if not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in self.model.modules()):
-            return nullcontext()
-        return Seeded(self._seed + 1_000_003 * (self.epoch + 1), self.device)
+    def _own_randomness(self) -> AbstractContextManager[Seeded | None]:
+        """Dropout draws from the member's seed and the epoch, and leaves torch's global generator as it was.
+
+        Whether the network draws at all, the first epoch tells: functional dropout has no module to look for. One
+        that does not draw leaves the global generator to other threads.
+        """
+        return Seeded(self._seed + 1_000_003 * (self.epoch + 1), self.device) if self._draws else nullcontext()
 
 
 class Seeded:
-    """torch's global generators seeded inside, and as they were outside."""
+    """torch's global generators seeded inside, and as they were outside; one thread at a time.
+
+    Attributes:
+        drawn: Whether anything was drawn inside; known afterwards.
+    """
+
+    drawn = False
 
     def __init__(self, seed: int, device: torch.device) -> None:
-        self._seed = seed
+        self._seed, self._device = seed, device
         self._fork = torch.random.fork_rng([device] if device.type == "cuda" else [])
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Seeded:
+        _GLOBAL_GENERATOR.acquire()
         self._fork.__enter__()
         torch.manual_seed(self._seed)
+        self._start = self._states()
+        return self
 
     def __exit__(self, *exception: object) -> None:
+        self.drawn = not all(map(torch.equal, self._start, self._states()))
         self._fork.__exit__(None, None, None)
+        _GLOBAL_GENERATOR.release()
+
+    def _states(self) -> list[Tensor]:
+        states = [torch.get_rng_state()]
+        if self._device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self._device))
+        elif self._device.type == "mps":
+            states.append(torch.mps.get_rng_state())
+        return states
 
 
 def describe_network(
@@ -252,7 +275,7 @@ def describe_network(
 
 def initial_model(factory: ModelFactory, shape: tuple[int, int, int], classes: int, seed: int) -> nn.Module:
     """A network with the initial weights of this seed, the same on every device."""
-    with _BUILDING, torch.random.fork_rng([]):
+    with _GLOBAL_GENERATOR, torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return build_model(factory, shape, classes)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from l2tune.data.folds import Fold
 from l2tune.data.images import ImageData
 from l2tune.errors import TrialFailed
-from l2tune.members import EpochScores, Member
+from l2tune.members import EpochScores, Member, Run
 from l2tune.models.registry import ModelFactory
 from l2tune.penalty import has_normalization, regularized_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
@@ -68,7 +68,7 @@ class SequentialTrainer:
         self._test = DeviceImages.of(data.test_images[::every], data.test_labels[::every], self.device)
         self._normalizations: dict[int, Normalization] = {}
 
-    def start(self, members: Sequence[Member]) -> SequentialRun:
+    def start(self, members: Sequence[Member]) -> Run:
         return SequentialRun(self, members)
 
     def describe(self) -> Mapping[str, Any]:
