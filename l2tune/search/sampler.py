@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import optuna
@@ -71,27 +72,26 @@ class FoldCurveSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         own_seed = int(np.random.SeedSequence([self._seed, trial.number]).generate_state(1)[0])
-        if param_name != self._parameter or not isinstance(param_distribution, FloatDistribution):
+        if param_name != self._parameter or not _spans_decades(param_distribution):
             return RandomSampler(own_seed).sample_independent(study, trial, param_name, param_distribution)
         low, high = param_distribution.low, param_distribution.high
         if low == high:
             return low
         low_for_log = low if low > 0 else high * 1e-9
         seen = records.observations(study, parameter=self._parameter)
-        pending = _pending(study, trial, self._parameter, seen)
-        tried = {*seen.strength[seen.strength > 0], *(strength for strength, _ in pending)}
-        tried = {strength for strength in tried if low_for_log <= strength <= high}
-        if len(tried) < len(FIRST_PLACES):
-            return _first(len(tried), low_for_log, high, seen.first_estimate, tried)
         curve = fit_curve(study, low_for_log, high, parameter=self._parameter, seen=seen)
-        if curve is None:
-            return _first(len(tried), low_for_log, high, None, tried)
-        fold = int(np.argmin(np.bincount(seen.fold, minlength=curve.folds)[: curve.folds]))
-        gain = curve.knowledge_gradient(fold, ([s for s, _ in pending], [f for _, f in pending]))
-        candidates = curve.grid[1:]
-        logs = np.log(candidates)[:, None] - np.log(np.array(sorted(tried)))[None, :]
-        gain[np.abs(logs).min(axis=1) < 0.25 * math.log(candidates[1] / candidates[0])] = -np.inf
-        return float(np.clip(candidates[int(gain.argmax())], low, high))
+        pending = _pending(study, trial, self._parameter, seen)
+        tried = {float(t.params[self._parameter]) for t in study.get_trials(deepcopy=False) if _counts(t, param_name)}
+        tried = {strength for strength in tried if low_for_log <= strength <= high}
+        proposal = low
+        for _ in range(1 + _undrawn(study, trial, self._parameter)):
+            if curve is None or len(tried) < len(FIRST_PLACES):
+                proposal = _first(low_for_log, high, seen.first_estimate, tried)
+            else:
+                proposal = _most_promising(curve, seen, pending, tried)
+            tried.add(proposal)
+            pending.append((proposal, _least_seen(seen)))
+        return float(np.clip(proposal, low, high))
 
 
 def fit_curve(
@@ -120,31 +120,75 @@ def _fit(
     return RegularizationCurve.fit(strength, fold, score, low=low, high=high, folds=folds, metric=metric)
 
 
-def _first(count: int, low: float, high: float, estimate: float | None, tried: set[float]) -> float:
+def _spans_decades(distribution: BaseDistribution) -> TypeGuard[FloatDistribution]:
+    """Whether it is a range of strengths: continuous, and not below 0."""
+    return (
+        isinstance(distribution, FloatDistribution)
+        and distribution.step is None
+        and distribution.low >= 0
+        and (distribution.high > 0 or distribution.low == distribution.high)
+    )
+
+
+def _counts(trial: FrozenTrial, parameter: str) -> bool:
+    """Whether the trial's λ need not be proposed again."""
+    return parameter in trial.params and trial.state not in (TrialState.FAIL, TrialState.WAITING)
+
+
+def _first(low: float, high: float, estimate: float | None, tried: set[float]) -> float:
     """One of the first strengths: around the estimate if it lies in the range, else spread over it."""
+    candidates: list[float] = []
     if estimate is not None and low <= estimate <= high:
-        for factor in FIRST_FACTORS:
-            strength = float(np.clip(estimate * factor, low, high))
-            if all(abs(math.log(strength / other)) > 0.1 for other in tried):
-                return strength
-    places = [low * (high / low) ** place for place in FIRST_PLACES]
-    free = [p for p in places if all(abs(math.log(p / other)) > 0.1 for other in tried)]
-    return float(free[0] if free else places[count % len(places)])
+        candidates = [float(np.clip(estimate * factor, low, high)) for factor in FIRST_FACTORS]
+    golden = (math.sqrt(5) - 1) / 2  # its multiples modulo 1 never cluster
+    spread = [*FIRST_PLACES, *((k * golden) % 1 for k in range(1, 2 * len(tried) + 8))]
+    candidates += [low * (high / low) ** place for place in spread]
+    gap = min(0.1, math.log(high / low) / (4 * len(candidates)))
+    free = (c for c in candidates if all(abs(math.log(c / other)) > gap for other in tried))
+    return float(np.clip(next(free, candidates[0]), low, high))
+
+
+def _most_promising(
+    curve: RegularizationCurve, seen: Observations, pending: Sequence[tuple[float, int]], tried: set[float]
+) -> float:
+    """The strength of the grid with the highest knowledge gradient, those tried left out."""
+    gain = curve.knowledge_gradient(_least_seen(seen), ([s for s, _ in pending], [f for _, f in pending]))
+    candidates = curve.grid[1:]
+    logs = np.log(candidates)[:, None] - np.log(np.array(sorted(tried)))[None, :]
+    gain[np.abs(logs).min(axis=1) < 0.25 * math.log(candidates[1] / candidates[0])] = -np.inf
+    return float(candidates[int(gain.argmax())])
+
+
+def _least_seen(seen: Observations, among: Collection[int] = ()) -> int:
+    """The fold with fewest scores."""
+    count = seen.folds or (int(seen.fold.max()) + 1 if len(seen.fold) else 1)
+    times = np.bincount(seen.fold, minlength=count)
+    return min(among or range(count), key=lambda fold: int(times[fold]))
 
 
 def _pending(study: optuna.Study, trial: FrozenTrial, parameter: str, seen: Observations) -> list[tuple[float, int]]:
     """(λ, fold) that other running trials are at: the fold that each has not finished and the study has seen least."""
     found = []
+    count = seen.folds or (int(seen.fold.max()) + 1 if len(seen.fold) else 1)
     for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if other.number == trial.number or parameter not in other.params:
             continue
         strength = float(other.params[parameter])
-        done = set(seen.fold[seen.strength == strength])
-        folds = range(seen.folds or (int(seen.fold.max()) + 1 if len(seen.fold) else 1))
-        counts = {fold: int((seen.fold == fold).sum()) for fold in folds if fold not in done}
-        if counts:
-            found.append((strength, min(counts, key=lambda fold: counts[fold])))
+        rest = set(range(count)) - set(seen.fold[seen.strength == strength].tolist())
+        if rest:
+            found.append((strength, _least_seen(seen, rest)))
     return found
+
+
+def _undrawn(study: optuna.Study, trial: FrozenTrial, parameter: str) -> int:
+    """How many earlier trials are about to draw their λ: what is best now is theirs, so that no two draw the same."""
+    return sum(
+        other.number < trial.number
+        and parameter not in other.params
+        and records.STRENGTH not in other.user_attrs
+        and not other.intermediate_values
+        for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    )
 
 
 def _wider(curve: RegularizationCurve | None, low: float, high: float) -> tuple[float, float]:
