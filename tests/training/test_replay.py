@@ -1,0 +1,121 @@
+"""A recorded table as a trainer. `test_conformance.py` has the protocol."""
+
+import gzip
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from l2tune.errors import UserError
+from l2tune.members import Member
+from l2tune.training.replay import ReplayTrainer
+
+STRENGTHS = (0.0, 1e-4, 1e-2, 1.0)
+
+
+def loss(strength, fold, epoch):
+    return (1 + fold) * (1 + 10 * strength) / epoch
+
+
+@pytest.fixture
+def table():
+    rows = [
+        {
+            "lambda": strength,
+            "fold": fold,
+            "epoch": epoch,
+            "train_loss": loss(strength, fold, epoch) / 2,
+            "train_error": 0.1 * epoch,
+            "val_loss": loss(strength, fold, epoch),
+            "val_error": 0.2 + 0.1 * strength,
+        }
+        for strength in STRENGTHS
+        for fold in range(2)
+        for epoch in (1, 2, 3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def replay(table, strength, fold=0):
+    """A member's scores, epoch by epoch."""
+    return [found[0] for found in ReplayTrainer(table).start([Member(strength, fold, 0)])]
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+@pytest.mark.parametrize("fold", [0, 1])
+def test_recorded_scores_come_back(table, strength, fold):
+    found = replay(table.sample(frac=1, random_state=0), strength, fold)
+    assert [s.epoch for s in found] == [1, 2, 3]
+    assert [s.val_loss for s in found] == pytest.approx([loss(strength, fold, epoch) for epoch in (1, 2, 3)])
+    assert [s.train_loss for s in found] == pytest.approx([loss(strength, fold, epoch) / 2 for epoch in (1, 2, 3)])
+    assert [s.train_error for s in found] == pytest.approx([0.1, 0.2, 0.3])
+    assert [s.val_error for s in found] == pytest.approx([0.2 + 0.1 * strength] * 3)
+
+
+def test_between_recorded_strengths_losses_are_interpolated_as_logarithms_and_errors_plainly(table):
+    last = replay(table, 1e-3)[-1]
+    assert last.val_loss == pytest.approx(math.sqrt(loss(1e-4, 0, 3) * loss(1e-2, 0, 3)))
+    assert last.val_error == pytest.approx(0.2 + 0.1 * (1e-4 + 1e-2) / 2)
+
+
+@pytest.mark.parametrize(("asked", "recorded"), [(1e-9, 1e-4), (50.0, 1.0)])
+def test_beyond_the_recorded_strengths_the_ends_are_repeated(table, asked, recorded):
+    found, end = replay(table, asked), replay(table, recorded)
+    assert [s.val_loss for s in found] == pytest.approx([s.val_loss for s in end])
+
+
+def test_folds_and_epochs_are_counted(table):
+    trainer = ReplayTrainer(table)
+    assert (trainer.folds, trainer.epochs, trainer.test_labels) == (2, 3, None)
+
+
+def test_gradient_ratio_is_the_baselines(table):
+    table["gradient_ratio"] = np.where(table["lambda"] == 0, 1e-3 * (table["epoch"] + 10 * table["fold"]), np.nan)
+    assert [s.gradient_ratio for s in replay(table, 0.0, fold=1)] == pytest.approx([0.011, 0.012, 0.013])
+    assert [s.gradient_ratio for s in replay(table, 1e-2)] == [None] * 3
+
+
+def test_recorded_divergence_is_replayed(table):
+    table.loc[(table["lambda"] == 1.0) & (table["epoch"] >= 2), ["train_loss", "val_loss"]] = np.nan
+    assert [s.diverged for s in replay(table, 1.0)] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
+def test_a_file_is_read(table, tmp_path, name):
+    text = table.to_csv(index=False).encode()
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    found, expected = replay(str(tmp_path / name), 1e-3), replay(table, 1e-3)
+    assert [s.val_loss for s in found] == pytest.approx([s.val_loss for s in expected])
+
+
+def test_a_missing_column_is_named(table):
+    with pytest.raises(UserError, match="recording: has no column fold, val_loss"):
+        ReplayTrainer(table.drop(columns=["val_loss", "fold"]))
+
+
+def test_a_missing_row_is_refused(table):
+    with pytest.raises(UserError, match="is not complete; record every λ × fold × epoch"):
+        ReplayTrainer(table.drop(index=5))
+
+
+def test_recordings_of_real_runs_replay():
+    """Ours, and those in $L2TUNE_RECORDINGS where it is set: more regularization raises the training loss."""
+    folders = [Path(__file__).parents[2] / "studies/benchmarks/recordings", *_given("L2TUNE_RECORDINGS")]
+    files = [file for folder in folders for file in sorted(folder.glob("*.csv.gz"))]
+    assert files
+    for file in files:
+        trainer = ReplayTrainer(file)
+        members = [Member(strength, fold, 0) for strength in (0.0, 1e-1) for fold in range(trainer.folds)]
+        epochs = list(trainer.start(members))
+        assert len(epochs) == trainer.epochs
+        free, penalized = (
+            np.mean([s.train_loss for s in epochs[-1] if s.member.strength == strength]) for strength in (0.0, 1e-1)
+        )
+        assert free < penalized, file
+
+
+def _given(variable):
+    return [Path(os.environ[variable])] if os.environ.get(variable) else []
