@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -54,22 +56,32 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
             raise UserError("is no storage URL", where, "give sqlite:///FILE.db, another URL, or a path ending in .log")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # Workers share the file: wait for each other's writes instead of failing at once.
-        engine = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return RDBStorage(
-                url,
-                engine_kwargs=engine,
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=GRACE_SECONDS,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
-            )
+        engine: dict[str, Any] = (
+            {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+        )
+        try:
+            return _open_database(url, engine)
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            time.sleep(1)  # another worker is creating the tables at this moment
+            return _open_database(url, engine)
     except sqlalchemy.exc.ArgumentError:
         raise UserError("is no storage URL", where, "give sqlite:///FILE.db or another URL that Optuna takes") from None
     except ImportError as error:
         raise UserError(f"needs a package that is not installed ({error})", where, "install it with pip") from None
     except (*STORAGE_ERRORS, RuntimeError) as error:
         raise UserError(f"cannot be opened ({reason(error)})", where) from None
+
+
+def _open_database(url: str, engine: dict[str, Any]) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return RDBStorage(
+            url,
+            engine_kwargs=engine,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=GRACE_SECONDS,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
+        )
 
 
 def open_study(storage: BaseStorage, settings: Settings, *, restart: bool = False) -> optuna.Study:

@@ -192,3 +192,14 @@ def test_a_file_may_import_its_neighbour(tmp_path):
     (tmp_path / "my_neighbour_4.py").write_text(MODULE)
     (tmp_path / "my_sets_4.py").write_text("from my_neighbour_4 import pair")
     assert source(f"{tmp_path}/my_sets_4.py:pair").classes == 4
+
+
+def test_a_folder_called_like_a_data_set_is_named_in_the_refusal(tmp_path, monkeypatch):
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("l2tune.data.sources.load_torchvision", lambda *_: refuse())
+    assert refusal("mnist").endswith("; or write ./mnist for the folder of this name here")
+
+
+def refuse():
+    raise UserError("is not here", "--data mnist", "give --data-root")

@@ -1,0 +1,70 @@
+"""What the README shows runs as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import optuna
+import pytest
+
+import l2tune
+from l2tune.cli import app
+from l2tune.settings import build
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, own_training = blocks("python")
+    quick = code.replace("folds=5, epochs=30", "folds=2, epochs=1, subset=100").replace("n_trials=40", "n_trials=3")
+    assert quick.count("epochs=1") == 1
+    assert quick.count("n_trials=3") == 1
+    scope: dict[str, object] = {}
+    exec(compile(quick, "README.md", "exec"), scope)
+    assert (tmp_path / "runs/mine/report.html").is_file()
+    assert "λ" in capsys.readouterr().out
+
+    own = own_training.replace("    ...\n", "    return abs(strength - 0.01) + 0.1 * fold\n")
+    exec(compile(own, "README.md", "exec"), scope)
+    study = optuna.create_study(sampler=l2tune.FoldCurveSampler(seed=0))
+    study.optimize(scope["objective"], n_trials=3)  # type: ignore[arg-type]
+    assert len(study.trials[0].intermediate_values) == 5
+
+
+def test_the_settings_file_is_one(tmp_path: Path) -> None:
+    [text] = blocks("toml")
+    (tmp_path / "photos.toml").write_text(text)
+    assert build({}, tmp_path / "photos.toml").study == "photos"
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^    (l2tune (?:search|fit|estimate).*?)(?:  +#.*)?$", README, re.MULTILINE)
+)
+def test_the_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    _, bound, ignored = app.parse_args(shlex.split(line)[1:], print_error=False, exit_on_error=False)
+    assert not ignored
+    given = {name: value for name, value in bound.arguments.items() if name in build({}).flat()}
+    file = next((word for word in shlex.split(line) if word.endswith(".toml")), None)
+    build(given, file, flags=True)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_studies_are_settings(path: Path) -> None:
+    settings = build({}, path)
+    assert settings.study == path.stem
+
+
+def test_the_digits_study_is_the_default() -> None:
+    assert build({}, ROOT / "studies/digits.toml") == build({})
+
+
+def test_the_pictures_are_there() -> None:
+    for path in re.findall(r"\]\((docs/[^)]+)\)", README):
+        assert (ROOT / path).stat().st_size > 10_000
