@@ -35,7 +35,12 @@ def load(settings: DataSettings) -> ImageData:
     if source == "digits":
         data = _digits()
     elif source in TORCHVISION_SOURCES:
-        data = load_torchvision(source, settings.root)
+        try:
+            data = load_torchvision(source, settings.root)
+        except UserError as error:
+            if not path.is_dir():
+                raise
+            raise UserError(error.what, error.where, f"or write ./{source} for the folder of this name here") from None
     elif folder:
         data = load_folder(path, settings.image_size, grayscale=settings.grayscale, name=source)
     elif path.suffix == ".npz" or path.is_file():

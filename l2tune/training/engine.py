@@ -65,7 +65,8 @@ def choose_engine(
     best = min(("grouped", "matmul"), key=lambda name: seconds[name])
     speedup = seconds["sequential"] / seconds[best]
     if training.engine == "auto" and not speedup > 1:
-        return sequential(), f"{line}: all at once was timed to be {1 / speedup:.1f}× slower"
+        why = f"was timed to be {1 / speedup:.1f}× slower" if speedup > 0 else "failed"
+        return sequential(), f"{line}: all at once {why} on this device"
     return population("matmul" if best == "matmul" else "grouped"), f"{together}: timed to be {speedup:.1f}× as fast"
 
 

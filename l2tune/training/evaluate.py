@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -37,8 +37,10 @@ def loss_error_and_gradient(
     for images, labels in batches:
         logits = model(images)
         loss = cross_entropy(logits, labels, reduction="sum")
-        for gradient, part in zip(gradients, torch.autograd.grad(loss, weights), strict=True):
-            gradient += part
+        parts: Sequence[Tensor | None] = torch.autograd.grad(loss, weights, allow_unused=True)
+        for gradient, part in zip(gradients, parts, strict=True):
+            if part is not None:  # the network has a layer that it does not use
+                gradient += part
         total += float(loss.detach())
         wrong += float((logits.argmax(1) != labels).sum())
         count += len(labels)

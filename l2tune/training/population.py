@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from l2tune.data.folds import Fold
 from l2tune.data.images import ImageData
@@ -69,10 +69,10 @@ class PopulationTrainer(SequentialTrainer):
         )
         self._optimizer = StackedOptimizer(training, penalty, compiled=self.captured)
         self._regularized = set(regularized_parameters(self._model, penalty.regularize))
-        self._draws = any(isinstance(m, nn.modules.dropout._DropoutNd) for m in self._model.modules())
         self._everything = torch.from_numpy(
             np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.validation)]))
         )
+        self.resident = self._source.images.device.type == self.device.type
         self._counted: dict[int, Tensor] = {}
         self._evaluation_pixels = EVALUATION_PIXELS.get(self.device.type, 1 << 22)
         self._bytes_per_member: float | None = None
@@ -92,7 +92,7 @@ class PopulationTrainer(SequentialTrainer):
     def _pixels(self, indices: Tensor) -> Tensor:
         """Training images (…) → (…, C, H, W) uint8 on the device."""
         images, flat = self._source.images, indices.flatten()
-        if images.device == self.device:
+        if self.resident:
             found = images.index_select(0, flat.to(self.device))
         else:  # gathered while the device still computes the step before
             found = torch.empty((len(flat), *images.shape[1:]), dtype=torch.uint8, pin_memory=True)

@@ -66,6 +66,7 @@ class StackedMembers:
         """How many batches of the epoch a stream's members have trained on."""
         self._spent = dict.fromkeys(self.members, 0.0)
         self._capturing = capturing and trainer.captured
+        self._draws = True
         self._capture: _Capture | None = None
         self._tables: _Tables | None = None
         try:
@@ -125,13 +126,15 @@ class StackedMembers:
         if self._tables is None:
             self._tables = _Tables(self._trainer, self.streams, self._epoch)
         longest = max(stream.batches for stream in self.streams)
-        with self._timed(), self._own_randomness():
+        with self._timed(), self._own_randomness() as randomness:
             for batch in range(longest if batches is None else batches):
                 for size, first, last in self._ragged(batch):
                     self._train_batch(self._tables, batch, size, first, last)
                     self._trained |= dict.fromkeys(self._keys[first:last], batch + 1)
             if self._trainer.device.type == "cuda":
                 torch.cuda.synchronize(self._trainer.device)
+
+        self._draws = randomness is not None and randomness.drawn  # the first epoch tells
 
     def scores(self, epoch: int) -> list[EpochScores]:
         """Scores of the members that were not dropped; ends the epoch."""
@@ -321,9 +324,9 @@ class StackedMembers:
         shift, scale = self._shift[first:last], self._scale[first:last]
         return torch.addcmul(shift, pixels.to(scale.dtype), scale)
 
-    def _own_randomness(self) -> AbstractContextManager[object]:
+    def _own_randomness(self) -> AbstractContextManager[Seeded | None]:
         """Dropout draws from the first member's seed and the epoch, and leaves torch's global generator as it was."""
-        if not self._trainer._draws:
+        if not self._draws:
             return nullcontext()
         trained = sum(self._trained.values())  # after running out of memory, an epoch goes on with other draws
         return Seeded(self.members[0].seed + 1_000_003 * (self._epoch + 1) + trained, self._trainer.device)
@@ -440,8 +443,7 @@ class _Tables:
         """Pixels (S, N, C, H, W), labels (S, N), draws (S, N, 3) and rates (3, S) of some streams' batch."""
         trainer = self._trainer
         place = slice(batch * self._size, batch * self._size + size)
-        resident = trainer._source.images.device == trainer.device
-        indices = (self._device_order if resident else self._order)[first:last, place]
+        indices = (self._device_order if trainer.resident else self._order)[first:last, place]
         labels = trainer._source.labels[self._device_order[first:last, place]]
         return trainer._pixels(indices), labels, self._draws[first:last, place], self._rates[batch, :, first:last]
 
@@ -463,8 +465,8 @@ class _Capture:
                 step(inputs)
                 return
             self._inputs = [tensor.clone() for tensor in inputs]
-            graph = torch.cuda.CUDAGraph()
             try:
+                graph = torch.cuda.CUDAGraph()
                 torch.cuda.synchronize()
                 with torch.cuda.graph(graph):  # records the step, does not take it
                     step(self._inputs)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import batch_norm, conv2d, pad
 
 Stacked = dict[str, Tensor]
 """Name → (members, …)."""
@@ -49,6 +49,8 @@ class StackedModel:
                 plain = module.groups == 1 and not isinstance(module.padding, str)
                 module.compute = torch.bfloat16 if bfloat16 else None
                 module.by_matmul = convolution == "matmul" and plain
+            elif type(module) in _BATCH_NORMS and getattr(module, "momentum", None) is not None:
+                module.__class__ = _StackedBatchNorm
 
     def __call__(
         self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], images: Tensor, *, training: bool
@@ -104,6 +106,71 @@ class _StackedConv2d(nn.Conv2d):
         if bias is not None:
             found = found + bias
         return found.view(-1, height, width, self.out_channels).permute(0, 3, 1, 2)
+
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class _StackedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm of all members as one with members × channels: vmap's own falls apart into float32 products."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        use_batch = self.training or self.running_mean is None
+        mean, var = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
+        found: Tensor = _ManyBatchNorms.apply(  # type: ignore[no-untyped-call]
+            input, self.weight, self.bias, mean, var, use_batch, self.momentum, self.eps
+        )
+        return found
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"batch norm takes (N, C, …), not {input.ndim} dimensions")
+
+
+class _ManyBatchNorms(torch.autograd.Function):
+    """`batch_norm` with a rule for vmap; only used inside it."""
+
+    @staticmethod
+    def forward(*arguments: Any) -> Tensor:
+        raise NotImplementedError
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        raise NotImplementedError
+
+    @staticmethod
+    def vmap(  # type: ignore[override]
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        input: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor | None,
+        var: Tensor | None,
+        use_batch: bool,
+        momentum: float,
+        eps: float,
+    ) -> tuple[Tensor, int]:
+        members = info.batch_size
+        # (N, M·C, …)
+        images = _with_members(input, in_dims[0], members, 1).flatten(1, 2)
+        per_channel = [
+            None if tensor is None else _with_members(tensor, dim, members, 0).reshape(-1)
+            for tensor, dim in zip((weight, bias, mean, var), in_dims[1:5], strict=True)
+        ]
+        scale, shift, running_mean, running_var = per_channel
+        found = batch_norm(images, running_mean, running_var, scale, shift, use_batch, momentum, eps)
+        return found.unflatten(1, (members, -1)), 1
+
+
+def _with_members(tensor: Tensor, dim: int | None, members: int, place: int) -> Tensor:
+    """The member dimension moved to a place; a copy for each member where there is none."""
+    if dim is None:
+        return tensor.unsqueeze(place).expand(*tensor.shape[:place], members, *tensor.shape[place:])
+    return tensor.movedim(dim, place)
 
 
 def obstacle(model: nn.Module, shape: Sequence[int], classes: int) -> str | None:
