@@ -43,13 +43,22 @@ def search_command(
     from l2tune.search.choices import EPOCH_PRUNING_RISK
     from l2tune.search.runner import Budget, run_search
     from l2tune.search.stopping import StopWhenSettled
-    from l2tune.search.study import STORAGE_ERRORS, delete_study, open_storage, open_study, reason, study_exists
+    from l2tune.search.study import (
+        STORAGE_ERRORS,
+        delete_study,
+        load_study,
+        open_storage,
+        open_study,
+        reason,
+        study_exists,
+    )
 
     storage = open_storage(settings.storage)
     objective = CrossValidationObjective.from_settings(settings, trainer, data)
     progress = Progress(settings, trainer, quiet=quiet)
     if restart and study_exists(storage, settings.study):
-        progress.say(f"deleting study {settings.study!r} from {settings.storage}")
+        count = len(load_study(storage, settings.study).trials)
+        progress.say(f"deleting study {settings.study!r} with its {count} trials from {settings.storage}")
         delete_study(storage, settings.study)
     study = open_study(storage, settings)
     objective.describe(study)
