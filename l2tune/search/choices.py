@@ -103,7 +103,8 @@ class _PerTrial(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._sampler(trial).sample_independent(study, trial, param_name, param_distribution)
+        without: Any = _WithoutBaseline(study)
+        return self._sampler(trial).sample_independent(without, trial, param_name, param_distribution)
 
 
 class _Grid(BaseSampler):

@@ -1,0 +1,401 @@
+"""Compare search strategies by replaying recorded cross-validations: what each pays, and what it finds.
+
+    python studies/benchmarks/search.py                                    # the recordings kept beside this file
+    python studies/benchmarks/search.py --recordings FOLDER --seeds 40 --metric error --jobs 4
+    python studies/benchmarks/search.py --only l2tune "tpe, median"
+
+Cost is counted in fits: epochs trained, over the epochs of a full schedule. λ = 0 is trained on all folds by everyone.
+Gain is the share of the attainable fall of the validation metric, from λ = 0 to the best λ recorded, that the chosen λ
+delivers; test gain is the same on the test images, which no fold saw. Regret is the chosen λ's distance from the
+recorded best in standard errors of the best's cross-validation. An interval covers if some λ in it is the recorded best
+or within one paired standard error of it. Searches without l2tune's sampler try 15 strengths. Each seed orders the
+folds anew and shifts the range by up to a quarter of a decade, so that no strategy owes its figures to a lucky order.
+
+Writes `results/search-METRIC.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import t as student
+
+from l2tune import records
+from l2tune.curve import RegularizationCurve
+from l2tune.members import EpochScores, Member
+from l2tune.objectives import CrossValidationObjective
+from l2tune.records import Metric
+from l2tune.search.choices import make_pruner, make_sampler
+from l2tune.search.runner import Budget, run_search
+from l2tune.search.sampler import fit_curve
+from l2tune.search.stopping import StopWhenSettled, choose_best
+from l2tune.settings import build
+from l2tune.strength import log_grid
+from l2tune.training.replay import ReplayRun, ReplayTrainer
+
+HERE = Path(__file__).parent
+STRENGTHS = 15
+COSTS = (10, 15, 20, 25, 30, 40, 50, 75)
+Array = NDArray[np.float64]
+
+
+class Recording(ReplayTrainer):
+    """A recording that counts the epochs it is asked for, and knows its own best."""
+
+    def __init__(self, path: Path, metric: Metric, seed: int | None = None) -> None:
+        super().__init__(path)
+        if seed is not None:
+            order = np.random.default_rng(seed).permutation(self.folds)
+            self.scores = {name: values[:, order] for name, values in self.scores.items()}
+            self.ratios = None if self.ratios is None else self.ratios[:, order]
+        self.name = path.name.removesuffix(".csv.gz")
+        self.metric: Metric = metric
+        self.spent = 0
+        tests = path.with_name(f"{self.name}.test.csv")
+        table = pd.read_csv(tests) if tests.exists() else None
+        self.test_scores = None if table is None else table.groupby("lambda")[f"test_{metric}"].mean()
+
+    def start(self, members: Sequence[Member]) -> CountedRun:
+        return CountedRun(self, members)
+
+    @property
+    def cost(self) -> float:
+        """Fits spent."""
+        return self.spent / self.epochs
+
+    def final(self, strength: float) -> Array:
+        """(folds,) validation metric after the last epoch."""
+        return np.array([self.curve(f"val_{self.metric}", strength, fold)[-1] for fold in range(self.folds)])
+
+    def test(self, strength: float) -> float:
+        """Test metric, interpolated linearly in log λ."""
+        assert self.test_scores is not None
+        if strength == 0:
+            return float(self.test_scores.loc[0.0])
+        known = self.test_scores[self.test_scores.index > 0]
+        return float(np.interp(np.log(strength), np.log(known.index.to_numpy(float)), known.to_numpy(float)))
+
+    @cached_property
+    def best(self) -> float:
+        """The recorded λ of the lowest mean."""
+        return float(min(self.strengths, key=lambda strength: self.final(strength).mean()))
+
+    def gain(self, strength: float) -> float:
+        """Share of the attainable fall; NaN where nothing is attainable."""
+        nothing, lowest = self.final(0.0).mean(), self.final(self.best).mean()
+        return float((nothing - self.final(strength).mean()) / (nothing - lowest)) if nothing > lowest else np.nan
+
+    def test_gain(self, strength: float) -> float:
+        """The same on the test images, of the fall to their own lowest score."""
+        if self.test_scores is None:
+            return np.nan
+        attainable = self.test(0.0) - float(self.test_scores.min())
+        return (self.test(0.0) - self.test(strength)) / attainable if attainable > 0 else np.nan
+
+    def regret(self, strength: float) -> float:
+        """In standard errors of the cross-validation at the best."""
+        at_best = self.final(self.best)
+        error = at_best.std(ddof=1) / np.sqrt(self.folds)
+        return float((self.final(strength).mean() - at_best.mean()) / error)
+
+    def covers(self, low: float, high: float) -> bool:
+        """Whether an interval holds a λ that the recording cannot tell from its best."""
+        inside = [s for s in self.strengths if low <= s <= high]
+        inside += [s for s in np.geomspace(max(low, 1e-9), max(high, 1e-9), 9) if self.strengths[1] <= s]
+        for strength in inside:
+            difference = self.final(strength) - self.final(self.best)
+            if difference.mean() <= difference.std(ddof=1) / np.sqrt(self.folds):
+                return True
+        return False
+
+
+class CountedRun(ReplayRun):
+    def __init__(self, recording: Recording, members: Sequence[Member]) -> None:
+        super().__init__(recording, members)
+        self._recording = recording
+
+    def __next__(self) -> Sequence[EpochScores]:
+        scores = super().__next__()
+        self._recording.spent += len(scores)
+        return scores
+
+
+@dataclass
+class Outcome:
+    """One search.
+
+    Attributes:
+        range: Of λ.
+        costs, choices: After each trial, the fits spent and the λ that would be chosen then.
+        pruned_best: Whether the tried λ nearest to the best was pruned.
+        settled: Fits when the answer was settled; the rest completes folds.
+        seconds: Of the strategy itself.
+    """
+
+    recording: str
+    strategy: str
+    seed: int
+    range: tuple[float, float]
+    costs: list[float] = field(default_factory=list)
+    choices: list[float] = field(default_factory=list)
+    interval: tuple[float, float] | None = None
+    covered: bool | None = None
+    pruned_best: bool = False
+    settled: float | None = None
+    seconds: float = 0.0
+
+    def note(self, cost: float, choice: float) -> None:
+        self.costs.append(cost)
+        self.choices.append(choice)
+
+    def choice_at(self, cost: float) -> float:
+        """The λ in hand once so many fits are spent; none at first."""
+        known = [choice for spent, choice in zip(self.costs, self.choices, strict=True) if spent <= cost + 1e-9]
+        return known[-1] if known else 0.0
+
+
+Strategy = Callable[[Recording, int, Outcome], None]
+
+
+def by_optuna(sampler: str, pruner: str, *, estimate: bool = True, **settings: Any) -> Strategy:
+    """A whole search as `l2tune search` runs it."""
+
+    def run(recording: Recording, seed: int, outcome: Outcome) -> None:
+        low, high = outcome.range
+        ours = sampler == "curve"
+        if not estimate:
+            recording.ratios = None
+        given = build(
+            {
+                "sampler": sampler,
+                "pruner": pruner,
+                "seed": seed,
+                "folds": recording.folds,
+                "epochs": recording.epochs,
+                "metric": recording.metric,
+                "lambda_range": (low, high),
+                "trials": 40 if ours else STRENGTHS + 1,
+            }
+            | settings
+        )
+        study = optuna.create_study(sampler=make_sampler(given), pruner=make_pruner(given))
+        objective = CrossValidationObjective.from_settings(given, recording, {"class_names": list("0123456789")})
+
+        def curve() -> tuple[RegularizationCurve | None, dict[float, int]]:
+            seen = records.observations(study)
+            values, counts = np.unique(seen.strength, return_counts=True)
+            bounds = records.search_range(study, low, high)
+            return fit_curve(study, *bounds), dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+        def note(trial: FrozenTrial) -> None:
+            if trial.user_attrs.get(records.COMPLETE) and outcome.settled is None:
+                outcome.settled = outcome.costs[-1]
+            if ours:
+                fitted, done = curve()
+                outcome.note(recording.cost, choose_best(fitted, done) if fitted else 0.0)
+            else:
+                whole = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
+                chosen = min(whole, key=lambda t: t.value if t.value is not None else np.inf, default=None)
+                outcome.note(recording.cost, records.strength_of(chosen) if chosen else 0.0)
+
+        run_search(
+            study, objective, Budget(given.search.trials), settle=StopWhenSettled() if ours else None, on_trial=note
+        )
+        fitted, _ = curve()
+        if ours and fitted is not None:
+            outcome.interval = fitted.interval
+        if outcome.settled is None:
+            outcome.settled = outcome.costs[-1]
+        tried = [t for t in study.trials if "lambda" in t.params]
+        target = max(recording.best, low)
+        nearest = min(abs(np.log(t.params["lambda"] / target)) for t in tried)
+        states = {t.state for t in tried if abs(np.log(t.params["lambda"] / target)) <= nearest + 1e-9}
+        outcome.pruned_best = bool(TrialState.COMPLETE not in states and nearest < np.log(3))
+
+    return run
+
+
+def anova_race(recording: Recording, seed: int, outcome: Outcome) -> None:
+    """R's finetune::tune_race_anova: after three folds, drop what is significantly worse (repeated measures, α = 0.05).
+
+    Source: Kuhn, 'Futility Analysis in the Cross-Validation of Machine Learning Models' (2014).
+    """
+    strengths = np.array([0.0, *log_grid(*outcome.range, STRENGTHS)])
+    scores = np.stack([recording.final(s) for s in strengths])  # (strengths, folds)
+    alive, folds, cost = np.arange(len(strengths)), np.arange(recording.folds), 0
+    for done in range(1, recording.folds + 1):
+        cost += len(alive)
+        seen = scores[np.ix_(alive, folds[:done])]
+        means = seen.mean(axis=1)
+        outcome.note(cost, float(strengths[alive[means.argmin()]]))
+        if done >= 3 and len(alive) > 1:
+            rest = seen - means[:, None] - seen.mean(axis=0) + seen.mean()
+            freedom = (len(alive) - 1) * (done - 1)
+            error = np.sqrt(2 * (rest**2).sum() / freedom / done)
+            alive = alive[means - means.min() <= student.ppf(0.95, freedom) * error]
+    outcome.settled = cost
+    outcome.pruned_best = int(np.abs(strengths - recording.best).argmin()) not in set(alive.tolist())
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "l2tune": by_optuna("curve", "racing"),
+    "l2tune, no first estimate": by_optuna("curve", "racing", estimate=False),
+    "tpe, median": by_optuna("tpe", "median"),
+    "tpe, hyperband": by_optuna("tpe", "hyperband"),
+    "tpe, halving": by_optuna("tpe", "halving"),
+    "tpe, wilcoxon by fold": by_optuna("tpe", "wilcoxon"),
+    "tpe, none": by_optuna("tpe", "none"),
+    "gp, none": by_optuna("gp", "none"),
+    "qmc, none": by_optuna("qmc", "none"),
+    "random, none": by_optuna("random", "none"),
+    "grid, none": by_optuna("grid", "none"),
+    "grid, anova race": anova_race,
+}
+
+
+def search(path: Path, metric: Metric, strategy: str, seed: int) -> Outcome:
+    """Run one search."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore")
+    recording = Recording(path, metric, seed)
+    shift = 10 ** np.random.default_rng(seed).uniform(-0.25, 0.25)
+    bounds = float(recording.strengths[1] * shift), float(recording.strengths[-1] * shift)
+    outcome = Outcome(recording.name, strategy, seed, bounds)
+    began = time.perf_counter()
+    STRATEGIES[strategy](recording, seed, outcome)
+    outcome.seconds = round(time.perf_counter() - began, 3)
+    if outcome.interval is not None:
+        outcome.covered = recording.covers(*outcome.interval)
+    return outcome
+
+
+def summarize(outcomes: Sequence[Outcome], paths: Mapping[str, Path], metric: Metric) -> pd.DataFrame:
+    """One row per recording and strategy."""
+    rows = []
+    for (name, strategy), group in _grouped(outcomes).items():
+        recording = _recording(paths[name], metric)
+        final = [o.choices[-1] for o in group]
+        gains = np.array([recording.gain(s) for s in final])
+        regrets = np.array([recording.regret(s) for s in final])
+        row: dict[str, Any] = {
+            "recording": name,
+            "strategy": strategy,
+            "seeds": len(group),
+            "settled": float(np.median([o.settled or o.costs[-1] for o in group])),
+            "fits": float(np.median([o.costs[-1] for o in group])),
+            "most fits": max(o.costs[-1] for o in group),
+            "share of grid": float(np.mean([o.costs[-1] for o in group])) / (recording.folds * STRENGTHS),
+            "gain": gains.mean(),
+            "gain 5%": np.quantile(gains, 0.05),
+            "test gain": float(np.mean([recording.test_gain(s) for s in final])),
+            "regret": regrets.mean(),
+            "worst regret": regrets.max(),
+            "within 1 se": float((regrets <= 1).mean()),
+            "pruned best": float(np.mean([o.pruned_best for o in group])),
+            "coverage": float(np.mean([o.covered for o in group])) if group[0].covered is not None else np.nan,
+            "seconds": float(np.median([o.seconds for o in group])),
+        }
+        for cost in COSTS:
+            row[f"gain at {cost}"] = float(np.mean([recording.gain(o.choice_at(cost)) for o in group]))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@lru_cache(maxsize=64)
+def _recording(path: Path, metric: Metric) -> Recording:
+    return Recording(path, metric)
+
+
+def _grouped(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.recording, outcome.strategy), []).append(outcome)
+    return groups
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table, one section per recording."""
+    lines = []
+    for name, rows in table.groupby("recording", sort=False):
+        shown = rows.drop(columns=["recording", "seeds"])
+        lines += [f"## {name}", "", "| " + " | ".join(shown.columns) + " |", "|---" * len(shown.columns) + "|"]
+        for _, row in shown.iterrows():
+            lines.append("| " + " | ".join(_cell(column, row[column]) for column in shown.columns) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(column: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if np.isnan(value):
+        return ""
+    return f"{value:.1f}" if column in ("settled", "fits", "most fits", "seconds") else f"{value:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--recordings", type=Path, action="append", default=[], help="further folders of recordings")
+    parser.add_argument("--name", nargs="*", help="only these recordings")
+    parser.add_argument("--only", nargs="*", choices=list(STRATEGIES), help="only these strategies")
+    parser.add_argument("--metric", choices=["loss", "error"], default="loss")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    given = parser.parse_args()
+    files = [f for folder in [HERE / "recordings", *given.recordings] for f in sorted(folder.glob("*.csv.gz"))]
+    paths = {f.name.removesuffix(".csv.gz"): f for f in files}
+    paths = {name: f for name, f in paths.items() if not given.name or name in given.name}
+    strategies = given.only or list(STRATEGIES)
+    began = time.perf_counter()
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(search, path, given.metric, strategy, seed)
+            for path in paths.values()
+            for strategy in strategies
+            for seed in range(given.seeds)
+        ]
+        outcomes = [job.result() for job in jobs]
+    table = summarize(outcomes, paths, given.metric)
+    names = ("l2tune", "optuna", "numpy", "scipy", "torch")
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "metric": given.metric,
+        "seeds": given.seeds,
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in names},
+        "seconds": round(time.perf_counter() - began),
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    rounded = [
+        {k: [float(f"{v:.4g}") for v in x] if isinstance(x, list) else x for k, x in asdict(o).items()}
+        for o in outcomes
+    ]
+    content = about | {"table": json.loads(table.round(4).to_json(orient="records")), "searches": rounded}
+    (given.out / f"search-{given.metric}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    head = f"# Search strategies, validation {given.metric}, {given.seeds} seeds each, {about['date']}\n\n"
+    (given.out / f"search-{given.metric}.md").write_text(head + markdown(table))
+    with pd.option_context("display.width", 250, "display.max_columns", 40, "display.max_rows", 500):
+        print(table.drop(columns=["seeds", "share of grid"]).round(2).to_string(index=False))
+    print(f"{len(outcomes)} searches in {about['seconds']} s; written to {given.out}/search-{given.metric}.*")
+
+
+if __name__ == "__main__":
+    main()
