@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -75,9 +76,15 @@ class Normalization:
 
     def apply(self, batch: Tensor) -> Tensor:
         """uint8 (N, C, H, W) → normalized floating point."""
-        scale = (1 / (255 * self.std))[:, None, None]
-        shift = (-self.mean / self.std)[:, None, None]
-        return torch.addcmul(shift, batch.to(self.mean.dtype), scale)
+        return torch.addcmul(self._shift, batch.to(self.mean.dtype), self._scale)
+
+    @cached_property
+    def _scale(self) -> Tensor:  # (C, 1, 1)
+        return (1 / (255 * self.std))[:, None, None]
+
+    @cached_property
+    def _shift(self) -> Tensor:  # (C, 1, 1)
+        return (-self.mean / self.std)[:, None, None]
 
 
 class MemberTraining:
