@@ -120,7 +120,7 @@ class _StackedBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.num_batches_tracked.add_(1)
         use_batch = self.training or self.running_mean is None
         mean, var = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
-        found: Tensor = _ManyBatchNorms.apply(  # type: ignore[no-untyped-call]
+        found: Tensor = _ManyBatchNorms.apply(
             input, self.weight, self.bias, mean, var, use_batch, self.momentum, self.eps
         )
         return found
@@ -142,7 +142,7 @@ class _ManyBatchNorms(torch.autograd.Function):
         raise NotImplementedError
 
     @staticmethod
-    def vmap(  # type: ignore[override]
+    def vmap(
         info: Any,
         in_dims: tuple[int | None, ...],
         input: Tensor,
@@ -163,7 +163,7 @@ class _ManyBatchNorms(torch.autograd.Function):
         ]
         scale, shift, running_mean, running_var = per_channel
         found = batch_norm(images, running_mean, running_var, scale, shift, use_batch, momentum, eps)
-        return found.unflatten(1, (members, -1)), 1
+        return found.reshape(len(found), members, -1, *found.shape[2:]), 1
 
 
 def _with_members(tensor: Tensor, dim: int | None, members: int, place: int) -> Tensor:

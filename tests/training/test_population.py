@@ -1,0 +1,457 @@
+"""The population engine gives the sequential engine's answers, member by member."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from l2tune.data.folds import Fold
+from l2tune.data.images import ImageData
+from l2tune.errors import TrialFailed
+from l2tune.members import EpochScores, Member
+from l2tune.models.registry import make_factory
+from l2tune.settings import build
+from l2tune.training.engine import choose_engine
+from l2tune.training.member_training import initial_model
+from l2tune.training.optimizers import RegularizedOptimizer
+from l2tune.training.population import PopulationRun, PopulationTrainer
+from l2tune.training.sequential import SequentialRun, SequentialTrainer
+from l2tune.training.stacked_optimizer import StackedOptimizer
+from l2tune.training.stacking import StackedModel, obstacle
+
+IMAGES, CLASSES, BATCH = 40, 3, 8
+FORMS = [
+    (optimizer, form)
+    for optimizer in ("sgd", "adam", "adamw")
+    for form in ("l2", "l2-loss", "l2-decoupled")
+    if (optimizer, form) != ("adamw", "l2")
+]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return make_data(channels=2)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ImageData:
+    """For networks of many channels."""
+    return make_data(channels=1, side=4)
+
+
+def make_data(channels: int, side: int = 8) -> ImageData:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(IMAGES) % CLASSES
+    noise = torch.randint(0, 160, (IMAGES, channels, side, side), generator=generator)
+    images = (noise + 30 * labels[:, None, None, None]).to(torch.uint8)
+    return ImageData(images, labels, ("a", "b", "c"), images[:13], labels[:13])
+
+
+def make_folds(*sizes: int) -> list[Fold]:
+    """Folds of these many training images, each a different part."""
+    rng = np.random.default_rng(0)
+    orders = [rng.permutation(IMAGES) for _ in sizes]
+    return [Fold(np.sort(o[:n]), np.sort(o[n:])) for o, n in zip(orders, sizes, strict=True)]
+
+
+EQUAL = make_folds(32, 32)
+UNEQUAL = make_folds(
+    32, 27, 33, 21
+)  # a last batch of 8, 3, and, of the third, one image too few; 4, 4, 4 and 3 batches
+
+
+def make_trainers(
+    data: ImageData, folds: Sequence[Fold], augment: Sequence[str] = (), factory: Any = None, **settings: Any
+) -> tuple[SequentialTrainer, PopulationTrainer]:
+    built = build({"epochs": 5, "batch_size": BATCH, "lr": 0.02} | settings)
+    arguments = (data, folds, factory or make_factory(built.model), built.training, built.penalty)
+    common: dict[str, Any] = {"augment": augment, "device": "cpu", "dtype": torch.float64}
+    return SequentialTrainer(*arguments, **common), PopulationTrainer(*arguments, **common)
+
+
+def make_members(folds: Sequence[Fold], strengths: Sequence[float] = (0.0, 1e-3, 0.1)) -> list[Member]:
+    return [Member(strength, fold, 100 + fold) for strength in strengths for fold in range(len(folds))]
+
+
+def weights_of(run: Any, member: Member) -> dict[str, Tensor]:
+    """All weights and buffers of a member in training."""
+    if isinstance(run, SequentialRun):
+        network = run._active[member]
+        assert network is not None
+        return dict(network.model.state_dict())
+    assert isinstance(run, PopulationRun)
+    (stacked,) = [p for p in run._populations if member in p.members]
+    row = stacked.members.index(member)
+    return {n: t[row] for kind in ("parameters", "frozen", "buffers") for n, t in stacked.state[kind].items()}
+
+
+def assert_equal(found: EpochScores, expected: EpochScores, tolerance: float = 1e-8) -> None:
+    assert (found.member, found.epoch, found.diverged) == (expected.member, expected.epoch, expected.diverged)
+    for name in ("train_loss", "train_error", "val_loss", "val_error"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=tolerance, nan_ok=True), name
+    assert (found.gradient_ratio is None) == (expected.gradient_ratio is None)
+    if expected.gradient_ratio is not None:
+        assert found.gradient_ratio == pytest.approx(expected.gradient_ratio, rel=1e-8)
+    assert (found.network is None) == (expected.network is None)
+    if found.network is not None and expected.network is not None:
+        assert found.network.weight_norms == pytest.approx(expected.network.weight_norms, abs=tolerance)
+        for name in ("zero_fraction", "near_zero_fraction", "test_error", "calibration_error", "test_loss"):
+            assert getattr(found.network, name) == pytest.approx(getattr(expected.network, name), abs=1e-6), name
+        assert found.network.input_gradient_norm == pytest.approx(expected.network.input_gradient_norm, abs=tolerance)
+        np.testing.assert_allclose(
+            found.network.test_log_probabilities, expected.network.test_log_probabilities, atol=1e-5
+        )
+
+
+def assert_same_training(
+    sequential: SequentialTrainer,
+    population: PopulationTrainer,
+    members: Sequence[Member],
+    drops: dict[int, list[Member]] | None = None,
+) -> list[list[EpochScores]]:
+    """Both engines agree on scores after every epoch, and on weights and buffers before the last; drops by epoch."""
+    one, all_at_once = sequential.start(members), population.start(members)
+    history = []
+    for epoch, (expected, found) in enumerate(zip(one, all_at_once, strict=True), start=1):
+        assert [scores.member for scores in found] == [scores.member for scores in expected]
+        for mine, reference in zip(found, expected, strict=True):
+            assert_equal(mine, reference)
+            if not reference.diverged and epoch < sequential.epochs:
+                theirs = weights_of(one, reference.member)
+                for name, value in weights_of(all_at_once, reference.member).items():
+                    torch.testing.assert_close(
+                        value, theirs[name], rtol=0, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
+                    )
+        for run in (one, all_at_once):
+            run.drop((drops or {}).get(epoch, []))
+        history.append(list(found))
+    return history
+
+
+@pytest.mark.parametrize(("optimizer", "form"), FORMS)
+def test_equals_sequential_for_every_optimizer_and_form(tiny: ImageData, optimizer: str, form: str) -> None:
+    trainers = make_trainers(tiny, UNEQUAL, model="small_resnet", optimizer=optimizer, penalty=form, epochs=6)
+    history = assert_same_training(*trainers, make_members(UNEQUAL, (0.0, 0.01)))
+    losses = [scores.train_loss for scores in history[-1]]
+    assert len(set(losses)) == len(losses), "λ or the fold makes no difference: the test tests nothing"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_equals_sequential_for_simple_cnn(tiny: ImageData, optimizer: str) -> None:
+    settings = {"optimizer": optimizer, "momentum": 0.0, "schedule": "cosine", "regularize": "all", "epochs": 6}
+    assert_same_training(*make_trainers(tiny, EQUAL, **settings), make_members(EQUAL, (0.0, 0.01)))
+
+
+@pytest.mark.parametrize("augment", [("flip",), ("shift",), ("flip", "shift")])
+def test_equals_sequential_with_augmentation(data: ImageData, augment: tuple[str, ...]) -> None:
+    assert_same_training(*make_trainers(data, UNEQUAL, augment, model="linear", epochs=3), make_members(UNEQUAL))
+
+
+def test_dropped_members_leave_the_others_alone(tiny: ImageData) -> None:
+    members = make_members(UNEQUAL)
+    drops = {1: [members[3], members[8]], 2: [m for m in members if m.fold == 1], 3: members[-1:]}
+    trainers = make_trainers(tiny, UNEQUAL, ("flip",), model="small_resnet", optimizer="adam")
+    history = assert_same_training(*trainers, members, drops)
+    assert [len(scores) for scores in history] == [12, 10, 7, 6, 6]
+
+
+def test_dropping_frees_what_a_member_took(data: ImageData) -> None:
+    _, trainer = make_trainers(data, EQUAL, model="linear")
+    members = make_members(EQUAL)
+    run = trainer.start(members)
+    next(run)
+    run.drop(members[1:])
+    next(run)
+    assert [len(t) for p in run._populations for named in p.state.values() for t in named.values()] == [1] * 7
+    run.drop(members)
+    assert list(run) == []
+
+
+def test_the_order_of_members_changes_nothing_but_the_order_of_scores(data: ImageData) -> None:
+    members = make_members(UNEQUAL)
+    shuffled = [members[i] for i in np.random.default_rng(1).permutation(len(members))]
+    _, trainer = make_trainers(data, UNEQUAL, model="linear")
+    straight = {scores.member: scores for epoch in trainer.start(members) for scores in epoch if scores.epoch == 5}
+    *_, last = trainer.start(shuffled)
+    assert [scores.member for scores in last] == shuffled
+    for scores in last:
+        assert_equal(scores, straight[scores.member])
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_several_populations_equal_one(data: ImageData, size: int) -> None:
+    sequential, trainer = make_trainers(data, UNEQUAL, ("flip",), model="linear", epochs=3)
+    trainer.size = size
+    members = make_members(UNEQUAL)
+    assert_same_training(sequential, trainer, members, {1: members[:3]})
+
+
+def test_a_diverging_member_leaves_the_others_alone(tiny: ImageData) -> None:
+    sequential, trainer = make_trainers(tiny, EQUAL, model="small_resnet", penalty="l2", lr=0.1, schedule="constant")
+    members = make_members(EQUAL, (1e-3, 1e300))
+    history = assert_same_training(sequential, trainer, members)
+    assert [scores.member.strength for scores in history[0] if scores.diverged] == [1e300, 1e300]
+    assert all(math.isnan(scores.val_loss) for scores in history[0] if scores.diverged)
+    assert [len(scores) for scores in history] == [4, 2, 2, 2, 2]
+
+
+class RunsOutOfMemory:
+    """A stacked model on a device that a number of calls with too many members do not fit."""
+
+    def __init__(self, model: StackedModel, most: int, after: int = 0, *, training: bool = True) -> None:
+        self.model, self.most, self.after, self.training = model, most, after, training
+        self.raised = self.calls = 0
+
+    def __call__(self, parameters: Any, buffers: Any, images: Tensor, *, training: bool) -> Any:
+        found = self.model(parameters, buffers, images, training=training)
+        self.calls += 1
+        if training == self.training and len(images) > self.most and self.calls > self.after:
+            self.raised += 1
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+        return found
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_out_of_memory_splits_the_population_and_loses_nothing(tiny: ImageData, training: bool) -> None:
+    sequential, trainer = make_trainers(tiny, UNEQUAL, ("flip",), model="small_resnet", optimizer="adam", epochs=2)
+    broken = RunsOutOfMemory(trainer._stacked, most=4, after=7, training=training)  # amid the first epoch
+    trainer._stacked = broken  # type: ignore[assignment]
+    assert_same_training(sequential, trainer, make_members(UNEQUAL))
+    assert broken.raised >= 2
+
+
+def test_out_of_memory_within_a_ragged_batch_trains_no_stream_twice(data: ImageData) -> None:
+    sequential, trainer = make_trainers(data, UNEQUAL, model="linear", epochs=3)
+    trainer._stacked = broken = RunsOutOfMemory(trainer._stacked, most=5, after=4)  # type: ignore[assignment]
+    assert_same_training(sequential, trainer, make_members(UNEQUAL))
+    assert broken.raised
+
+
+def test_a_member_that_alone_does_not_fit_fails_its_trial(data: ImageData) -> None:
+    _, trainer = make_trainers(data, EQUAL, model="linear")
+    trainer._stacked = RunsOutOfMemory(trainer._stacked, most=0)  # type: ignore[assignment]
+    with pytest.raises(TrialFailed, match=r"out of memory on the device \(CUDA out of memory\.\)"):
+        next(trainer.start(make_members(EQUAL)))
+
+
+def test_images_that_stay_with_the_host_change_nothing(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequential, trainer = make_trainers(data, UNEQUAL, ("shift",), model="linear", epochs=2)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **{n: v for n, v in k.items() if n != "pin_memory"}))
+    trainer.resident = False
+    assert_same_training(sequential, trainer, make_members(UNEQUAL))
+
+
+def test_a_step_that_cannot_be_captured_is_taken_uncaptured(data: ImageData) -> None:
+    sequential, trainer = make_trainers(data, UNEQUAL, model="linear", epochs=3)
+    trainer.captured = True  # on a device that has no graphs
+    with pytest.warns(RuntimeWarning, match="the training step is not captured"):
+        assert_same_training(sequential, trainer, make_members(UNEQUAL))
+
+
+def test_bfloat16_comes_near_float32(tiny: ImageData) -> None:
+    ends = []
+    for precision in ("float32", "bfloat16"):
+        built = build({"epochs": 4, "batch_size": BATCH, "lr": 0.02, "model": "small_resnet", "precision": precision})
+        trainer = PopulationTrainer(tiny, EQUAL, make_factory(built.model), built.training, built.penalty, device="cpu")
+        assert trainer.describe()["precision"] == precision
+        *_, last = trainer.start(make_members(EQUAL))
+        ends.append([scores.train_loss for scores in last])
+    assert ends[0] != ends[1]
+    assert ends[0] == pytest.approx(ends[1], abs=0.1)
+
+
+def test_dropout_draws_for_every_member_and_leaves_the_global_generator_alone(data: ImageData) -> None:
+    def factory(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(math.prod(shape), classes))
+
+    _, trainer = make_trainers(data, EQUAL, factory=factory)
+    members = [Member(0.0, 0, 7), Member(1e-300, 0, 7)]  # alike but for the draws
+    state = torch.random.get_rng_state()
+    runs = [list(trainer.start(members)) for _ in range(2)]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    first, second = (scores.train_loss for scores in runs[0][-1])
+    assert first != second
+    assert [s.train_loss for s in runs[0][-1]] == [s.train_loss for s in runs[1][-1]]
+
+
+def test_frozen_weights_stay_and_the_others_train(data: ImageData) -> None:
+    def factory(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        frozen = nn.Conv2d(shape[0], 4, 3).requires_grad_(False)
+        return nn.Sequential(frozen, nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, classes))
+
+    assert_same_training(*make_trainers(data, EQUAL, factory=factory, epochs=3), make_members(EQUAL))
+
+
+# what the engine is made of
+
+
+@pytest.mark.parametrize(("optimizer", "form"), FORMS)
+def test_a_row_of_the_stacked_optimizer_is_torch_optim(optimizer: str, form: str) -> None:
+    strengths = [0.0, 1e-7, 1.0]
+    settings = build({"optimizer": optimizer, "penalty": form, "lr": 0.1})
+    stacked = StackedOptimizer(settings.training, settings.penalty)
+    generator = torch.Generator().manual_seed(0)
+    models = [nn.Linear(4, 3).double() for _ in strengths]
+    weights = [torch.stack([m.weight.detach() for m in models]), torch.stack([m.bias.detach() for m in models])]
+    start = [w.clone() for w in weights]
+    moments = [[torch.zeros_like(w) for w in weights] for _ in range(stacked.moments)]
+    golden = [
+        RegularizedOptimizer(m, s, settings.training, settings.penalty) for m, s in zip(models, strengths, strict=True)
+    ]
+    decay = torch.tensor([2 * s for s in strengths], dtype=torch.float64)
+    for step in range(20):
+        slopes = [torch.randn(w.shape, generator=generator, dtype=torch.float64) for w in weights]
+        rates = torch.tensor(stacked.rates(step, 20), dtype=torch.float64)[:, None].expand(3, len(strengths))
+        for row, (model, reference) in enumerate(zip(models, golden, strict=True)):
+            loss = (model.weight * slopes[0][row]).sum() + (model.bias * slopes[1][row]).sum()
+            reference.step(loss, float(rates[0, row]))
+        stacked.step(weights, [s.clone() for s in slopes], moments, [True, False], decay, rates)
+    for row, model in enumerate(models):
+        for ours, theirs, before in ((weights[0], model.weight, start[0]), (weights[1], model.bias, start[1])):
+            change = theirs.detach() - before[row]
+            torch.testing.assert_close(ours[row] - before[row], change, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("optimizer", "form"), FORMS)
+def test_the_compiled_step_is_the_plain_one(optimizer: str, form: str) -> None:
+    settings = build({"optimizer": optimizer, "penalty": form, "lr": 0.1})
+    ends = []
+    for compiled in (False, True):
+        stacked = StackedOptimizer(settings.training, settings.penalty, compiled=compiled)
+        generator = torch.Generator().manual_seed(0)
+        weights = [torch.randn(shape, generator=generator) for shape in ((3, 4, 5), (3, 4))]
+        moments = [[torch.zeros_like(w) for w in weights] for _ in range(stacked.moments)]
+        for step in range(5):
+            members = 3 if step < 3 else 2
+            slopes = [torch.randn(w.shape, generator=generator)[:members] for w in weights]
+            rates = torch.tensor(stacked.rates(step, 5))[:, None].expand(3, members)
+            stacked.step(
+                [w[:members] for w in weights],
+                slopes,
+                [[m[:members] for m in of] for of in moments],
+                [True, False],
+                torch.tensor([0.0, 0.1, 0.2])[:members],
+                rates,
+                fused=True,
+            )
+        assert (stacked._fused is not None) == compiled
+        ends.append(weights)
+    for plain, fused in zip(*ends, strict=True):
+        torch.testing.assert_close(fused, plain)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(2, 5, 3, padding=1),
+        nn.Conv2d(2, 5, (3, 2), stride=(2, 1), padding=(0, 1), bias=False),
+        nn.Conv2d(2, 5, 3, dilation=2, padding=2),
+        nn.Conv2d(2, 4, 3, groups=2),
+        nn.Conv2d(2, 4, 3, padding="same"),
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
+    ],
+    ids=str,
+)
+def test_convolutions_by_matrix_products_are_convolutions(layer: nn.Conv2d) -> None:
+    layers = [layer.double(), nn.Conv2d.__new__(nn.Conv2d)]
+    layers[1].__dict__ = {
+        **layer.__dict__,
+        "_parameters": {n: None if p is None else nn.Parameter(p * 2) for n, p in layer._parameters.items()},
+    }
+    images = torch.randn(2, 3, 2, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    stacked = StackedModel(layer, torch.device("cpu"), convolution="matmul")
+    parameters = {n: torch.stack([p.detach(), p.detach() * 2]).requires_grad_() for n, p in layer.named_parameters()}
+    found, _ = stacked(parameters, {}, images, training=True)
+    expected = torch.stack([one(part) for one, part in zip(layers, images, strict=True)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    slopes = torch.autograd.grad(found.square().sum(), list(parameters.values()))
+    for row, one in enumerate(layers):
+        theirs = torch.autograd.grad(expected[row].square().sum(), list(one.parameters()), retain_graph=True)
+        for ours, golden in zip(slopes, theirs, strict=True):
+            torch.testing.assert_close(ours[row], golden, rtol=1e-10, atol=1e-8)
+
+
+# which networks, which engine
+
+
+class Branching(nn.Module):
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(math.prod(shape), classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.layer(x.flatten(1))
+        return found if found.sum() > 0 else -found
+
+
+class Unused(Branching):
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__(shape, classes)
+        self.other = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1))  # type: ignore[no-any-return]
+
+
+def cumulative(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    return nn.Sequential(nn.BatchNorm2d(shape[0], momentum=None), nn.Flatten(), nn.Linear(math.prod(shape), classes))
+
+
+@pytest.mark.parametrize("name", ["simple_cnn", "small_resnet", "linear", "resnet18"])
+def test_nothing_stands_in_the_way_of_usual_networks(name: str) -> None:
+    factory = make_factory(build({"model": name}).model)
+    shape = (3, 32, 32)
+    assert obstacle(initial_model(factory, shape, 4, seed=0), shape, 4) is None
+
+
+@pytest.mark.parametrize(
+    ("factory", "what"),
+    [(Branching, "data-dependent control flow"), (Unused, "other.weight takes no part"), (cumulative, r"\.item\(\)")],
+)
+def test_a_network_that_cannot_be_stacked_trains_one_by_one_with_a_line(
+    data: ImageData, factory: Callable[..., nn.Module], what: str
+) -> None:
+    settings = build({"engine": "population", "epochs": 1, "batch_size": BATCH})
+    trainer, line = choose_engine(data, EQUAL, factory, settings.training, settings.penalty, device="cpu")
+    assert isinstance(trainer, SequentialTrainer)
+    assert not isinstance(trainer, PopulationTrainer)
+    assert line.startswith("training on cpu, one network at a time: they cannot be stacked (")
+    assert "\n" not in line
+    assert re.search(what, line), line
+    assert len(next(trainer.start(make_members(EQUAL)))) == 6
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "line"),
+    [
+        ("auto", "sequential", "training on cpu, one network at a time: stacking them pays on a GPU only"),
+        ("sequential", "sequential", "training on cpu, one network at a time"),
+        (
+            "population",
+            "population",
+            "training on cpu, all networks at once: on a CPU that is slower than --engine sequential",
+        ),
+    ],
+)
+def test_engine_setting(data: ImageData, engine: str, kind: str, line: str) -> None:
+    settings = build({"engine": engine})
+    factory = make_factory(settings.model)
+    trainer, why = choose_engine(data, EQUAL, factory, settings.training, settings.penalty, device="cpu")
+    assert (trainer.describe()["engine"], why) == (kind, line)
