@@ -48,7 +48,7 @@ def _flag(name: str) -> inspect.Parameter:
     section = PLACES[name][0] if len(PLACES[name]) > 1 else ""
     text, default = field.description or "", field.default
     if "(default" not in text and default not in (None, "", (), False):
-        shown = {True: "yes"}.get(default, " ".join(map(str, default)) if isinstance(default, tuple) else default)
+        shown = "yes" if default is True else " ".join(map(str, default)) if isinstance(default, tuple) else default
         text += f" (default: {shown})"
     parameter = Parameter(
         help=text,

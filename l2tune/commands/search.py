@@ -13,7 +13,7 @@ from l2tune.settings import build
 
 @with_settings
 def search_command(
-    file: Annotated[str | None, Parameter(help="A TOML file of settings; flags go before it in force")] = None,
+    file: Annotated[str | None, Parameter(help="A TOML file of settings; flags override it")] = None,
     /,
     *,
     restart: Annotated[
