@@ -1,0 +1,134 @@
+"""Scores and descriptions of a network against plain recomputation."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from l2tune.training import evaluate
+from l2tune.training.member_training import Normalization, describe_network
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 4)).double()
+
+
+@pytest.fixture
+def images():
+    return torch.randn(30, 3, 2, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.fixture
+def labels():
+    return torch.arange(30) % 4
+
+
+@pytest.fixture(params=[30, 7, 1])
+def batches(request, images, labels):
+    """The same images in one batch, in batches with a short last one, and one by one."""
+    return list(zip(images.split(request.param), labels.split(request.param), strict=True))
+
+
+def test_loss_and_error_do_not_depend_on_the_batches(model, images, labels, batches):
+    loss, error = evaluate.loss_and_error(model, batches)
+    logits = model(images).detach()
+    assert loss == pytest.approx(log_loss(labels, logits.softmax(1)), rel=1e-6)
+    assert error == pytest.approx((logits.argmax(1) != labels).double().mean().item())
+
+
+def test_gradient_ratio_is_of_the_whole_sets_gradient(model, images, labels, batches):
+    weights = [model[1].weight, model[3].weight]
+    loss, error, ratio = evaluate.loss_error_and_gradient(model, weights, batches)
+    assert (loss, error) == pytest.approx(evaluate.loss_and_error(model, batches), rel=1e-6)
+    gradients = torch.autograd.grad(cross_entropy(model(images), labels), weights)
+    steepness = torch.cat([g.flatten() for g in gradients]).norm()
+    size = torch.cat([w.flatten() for w in weights]).norm()
+    assert ratio == pytest.approx((steepness / (2 * size)).item(), rel=1e-9)
+    assert all(parameter.grad is None for parameter in model.parameters()), "no gradient is left for the optimizer"
+
+
+def test_log_probabilities(model, images, batches):
+    found = evaluate.log_probabilities(model, batches)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, model(images).log_softmax(1).detach().numpy(), rtol=1e-5)
+
+
+def test_input_gradient_norm_is_the_mean_over_images(model, images, labels, batches):
+    norms = []
+    for image, label in zip(images, labels, strict=True):
+        image = image[None].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(cross_entropy(model(image), label[None]), image)
+        norms.append(gradient.norm().item())
+    assert evaluate.input_gradient_norm(model, batches) == pytest.approx(np.mean(norms), rel=1e-9)
+
+
+class TestCalibrationError:
+    @staticmethod
+    def of(confidences, correct):
+        """Two classes; class 0 is predicted with each confidence."""
+        p = np.array(confidences)
+        log_p = np.log(np.stack([p, 1 - p], axis=1)).astype(np.float32)
+        return evaluate.calibration_error(log_p, np.where(correct, 0, 1))
+
+    def test_confident_and_right_is_calibrated(self):
+        assert self.of([0.9999999] * 5, [True] * 5) == pytest.approx(0, abs=1e-6)
+
+    def test_confident_and_wrong_is_as_bad_as_can_be(self):
+        assert self.of([0.9999999] * 5, [False] * 5) == pytest.approx(1, abs=1e-6)
+
+    def test_it_is_the_weighted_gap_within_each_bin(self):
+        # 0.9 and 0.91 share the bin 13/15..14/15, one of two right; 0.7 is alone in 10/15..11/15, and right
+        expected = (2 * abs(0.905 - 0.5) + 1 * abs(0.7 - 1)) / 3
+        assert self.of([0.9, 0.91, 0.7], [True, False, True]) == pytest.approx(expected, abs=1e-6)
+
+    def test_errors_in_different_bins_do_not_cancel(self):
+        assert self.of([0.95, 0.55], [False, True]) == pytest.approx((0.95 + 0.45) / 2, abs=1e-6)
+
+
+def test_description_of_a_network():
+    weights = {
+        "conv.weight": torch.tensor([3.0, -4.0, 0.0, 0.0]),
+        "fc.weight": torch.tensor([1e-4, 0.0, 2.0, -1e-2]),
+    }
+    rms = {"conv.weight": torch.tensor(1.0), "fc.weight": torch.tensor(1.0)}
+    log_p = np.log(np.array([[0.7, 0.3], [0.6, 0.4]], dtype=np.float32))
+    found = describe_network(weights, rms, log_p, np.array([0, 1]), 0.25)
+    assert found.weight_norms == pytest.approx({"conv": 5.0, "fc": (1e-8 + 4 + 1e-4) ** 0.5})
+    assert found.zero_fraction == 3 / 8
+    assert found.near_zero_fraction == 4 / 8
+    assert found.test_loss == pytest.approx(-(np.log(0.7) + np.log(0.4)) / 2, rel=1e-6)
+    assert found.test_error == 0.5
+    assert found.input_gradient_norm == 0.25
+
+
+def test_description_without_regularized_weights():
+    log_p = np.log(np.full((2, 2), 0.5, dtype=np.float32))
+    found = describe_network({}, {}, log_p, np.array([0, 1]), 0.0)
+    assert (found.weight_norms, found.zero_fraction, found.near_zero_fraction) == ({}, 0.0, 0.0)
+
+
+class TestNormalization:
+    @staticmethod
+    def of(images, indices):
+        return Normalization.of(images, np.asarray(indices), torch.float64, torch.device("cpu"))
+
+    def test_statistics_are_exact_and_of_the_chosen_images(self):
+        images = torch.randint(0, 256, (9000, 3, 4, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+        chosen = np.arange(0, 9000, 2)
+        found = self.of(images, chosen)
+        pixels = images[chosen].double() / 255
+        torch.testing.assert_close(found.mean, pixels.mean((0, 2, 3)), rtol=1e-12, atol=0)
+        torch.testing.assert_close(found.std, pixels.std((0, 2, 3), correction=0), rtol=1e-12, atol=0)
+        normal = found.apply(images[chosen])
+        torch.testing.assert_close(normal.mean((0, 2, 3)), torch.zeros(3).double(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(normal.std((0, 2, 3), correction=0), torch.ones(3).double(), rtol=1e-12, atol=0)
+
+    def test_a_constant_channel_stays_zero(self):
+        images = torch.stack([torch.full((5, 4, 4), 37), torch.arange(80).reshape(5, 4, 4)], dim=1).to(torch.uint8)
+        normal = self.of(images, range(5)).apply(images)
+        assert normal[:, 0].abs().max() < 1e-12
+        assert torch.isfinite(normal).all()
