@@ -136,6 +136,10 @@ class StackedMembers:
 
         self._draws = randomness is not None and randomness.drawn  # the first epoch tells
 
+    def end_epoch(self) -> None:
+        """Make ready for the next; `scores` does it too."""
+        self._epoch, self._trained, self._tables = self._epoch + 1, {}, None
+
     def scores(self, epoch: int) -> list[EpochScores]:
         """Scores of the members that were not dropped; ends the epoch."""
         while True:
@@ -149,7 +153,7 @@ class StackedMembers:
             self._trainer._evaluation_pixels //= 2
             collect(self._trainer.device)
         finite = torch.isfinite(self.state["vectors"]["total"]).tolist()
-        self._epoch, self._trained, self._tables = epoch, {}, None
+        self.end_epoch()
         found = []
         for row, member in enumerate(self.members):
             if member in self._dropped:

@@ -3,8 +3,8 @@
     python studies/benchmarks/end_to_end.py --seeds 3
 
 Both run as processes of their own, in turn, on the same cores; wall time includes imports. The λ that each chose is
-then refitted on all training images (`l2tune fit`) and scored on the test images, which neither saw, beside λ = 0. Writes
-`results/end-to-end.json`.
+then refitted on all training images (`l2tune fit`) and scored on the test images, which neither saw, beside λ = 0.
+Writes `results/end-to-end.json`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ recorded best in standard errors of the best's cross-validation. An interval cov
 or within one paired standard error of it. Searches without l2tune's sampler try 15 strengths. Each seed orders the
 folds anew and shifts the range by up to a quarter of a decade, so that no strategy owes its figures to a lucky order.
 
-Writes `results/search-METRIC.json` and `.md`.
+    python studies/benchmarks/search.py --synthetic --only l2tune           # curves whose minimizer is known
+
+Writes `results/search-METRIC.json` and `.md`, or `results/synthetic-METRIC.*`.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ import json
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
@@ -52,7 +54,7 @@ from l2tune.strength import log_grid
 from l2tune.training.replay import ReplayRun, ReplayTrainer
 
 HERE = Path(__file__).parent
-STRENGTHS = 15
+STRENGTHS, FOLDS = 15, 5
 COSTS = (10, 15, 20, 25, 30, 40, 50, 75)
 Array = NDArray[np.float64]
 
@@ -127,6 +129,81 @@ class Recording(ReplayTrainer):
         return False
 
 
+class Synthetic(Recording):
+    """A cross-validation whose expected scores are known, drawn anew by each seed; one epoch per fit.
+
+    A fold's log loss falls by `depth` around some λ, the more slowly the larger `width` (decades), and rises from some
+    stronger λ on as a power, up to guessing among ten classes. Folds differ in level, and a little in where they fall
+    and rise. Noise is white over λ and fold. An image of 160 per fold is wrong if its difficulty is below a rate that
+    follows the loss; at each λ, 30 % of the difficulties are drawn anew.
+    """
+
+    IMAGES = 160
+    REDRAWN = 0.3
+
+    def __init__(self, shape: str, metric: Metric, seed: int | None = None) -> None:
+        self.name, self.metric, self.spent, self.test_scores, self.ratios = shape, metric, 0, None, None
+        self.folds, self.epochs = FOLDS, 1
+        self.strengths = np.array([0.0, *np.geomspace(1e-6, 1.0, 121)])
+        kind = SHAPES[shape]
+        rng = np.random.default_rng([0 if seed is None else seed, list(SHAPES).index(shape)])
+        self._seed = 0 if seed is None else seed
+        self._noise, self._width, self._power = kind["noise"], kind["width"], kind["power"]
+        fall = rng.uniform(-4.5, -2.5)
+        rise = fall + rng.uniform(0.5, 2.0) + kind["right"]
+        self._level = rng.uniform(-3, -1) + rng.normal(0, 0.5, 5)
+        self._depth = kind["depth"] * rng.uniform(0.5, 1.5) * np.exp(rng.normal(0, 0.3, 5))
+        self._fall = fall + rng.normal(0, 0.2, 5)
+        self._rise = rise + rng.normal(0, kind["jitter"], 5)
+        self._drawn = round(self.REDRAWN * self.IMAGES)
+        self._difficulty = rng.uniform(size=(5, self.IMAGES - self._drawn))
+
+    def expected(self, strength: float, fold: int) -> float:
+        """The metric without noise."""
+        rate = self._rate(strength, fold)
+        return rate if self.metric == "loss" else float((self._wrong(rate, fold) + self._drawn * rate) / self.IMAGES)
+
+    def curve(self, name: str, strength: float, fold: int) -> Array:
+        rate = self._rate(strength, fold)
+        rng = np.random.default_rng([self._seed, fold, int(np.float64(strength).view(np.uint64))])
+        if self.metric == "loss":
+            return np.array([rate * np.exp(self._noise * rng.normal())])
+        return np.array([(self._wrong(rate, fold) + rng.binomial(self._drawn, rate)) / self.IMAGES])
+
+    def _rate(self, strength: float, fold: int) -> float:
+        """Expected loss; for the error, the rate of wrong images."""
+        x = np.log10(strength + 1e-9)
+        low = self._level[fold] - self._depth[fold] / (1 + np.exp(-(x - self._fall[fold]) / self._width))
+        bad = np.log1p(10 ** min(30.0, self._power * (x - self._rise[fold])))
+        loss = float(np.exp(-np.logaddexp(-(low + bad), -np.log(2.303))))
+        return loss if self.metric == "loss" else min(0.9, 0.15 * loss**0.8)
+
+    def _wrong(self, rate: float, fold: int) -> int:
+        """Images that are wrong at this rate, of those whose difficulty is the same at every λ."""
+        return int((self._difficulty[fold] < rate).sum())
+
+    def final(self, strength: float) -> Array:
+        return np.array([self.expected(strength, fold) for fold in range(self.folds)])
+
+    def covers(self, low: float, high: float) -> bool:
+        """Whether the interval holds the minimizer, or a λ that is as good to a thousandth of the loss (of all images)."""
+        inside = np.append(np.geomspace(max(low, 1e-8), max(high, 1e-8), 60), low)
+        lowest = self.final(self.best).mean()
+        margin = 1e-3 * lowest if self.metric == "loss" else 1e-3
+        return bool(min(self.final(float(s)).mean() for s in inside) <= lowest + margin)
+
+
+SHAPES: dict[str, dict[str, float]] = {
+    "valley": {"depth": 0.5, "width": 0.4, "power": 1.5, "right": 0.0, "jitter": 0.1, "noise": 0.03},
+    "noisy": {"depth": 0.5, "width": 0.4, "power": 1.5, "right": 0.0, "jitter": 0.1, "noise": 0.15},
+    "cliff": {"depth": 0.5, "width": 0.4, "power": 6.0, "right": 0.0, "jitter": 0.2, "noise": 0.03},
+    "slope": {"depth": 0.5, "width": 1.2, "power": 1.5, "right": 0.0, "jitter": 0.1, "noise": 0.03},
+    "shallow": {"depth": 0.05, "width": 0.4, "power": 1.5, "right": 0.0, "jitter": 0.1, "noise": 0.03},
+    "none is best": {"depth": 0.0, "width": 0.4, "power": 1.0, "right": 0.0, "jitter": 0.1, "noise": 0.03},
+    "high end": {"depth": 0.5, "width": 0.4, "power": 1.5, "right": 2.0, "jitter": 0.1, "noise": 0.03},
+}
+
+
 class CountedRun(ReplayRun):
     def __init__(self, recording: Recording, members: Sequence[Member]) -> None:
         super().__init__(recording, members)
@@ -144,7 +221,8 @@ class Outcome:
 
     Attributes:
         range: Of λ.
-        costs, choices: After each trial, the fits spent and the λ that would be chosen then.
+        costs, choices, gains: After each trial, the fits spent, the λ that would be chosen then, and its gain.
+        test_gain, regret: Of the last choice.
         pruned_best: Whether the tried λ nearest to the best was pruned.
         settled: Fits when the answer was settled; the rest completes folds.
         seconds: Of the strategy itself.
@@ -156,6 +234,9 @@ class Outcome:
     range: tuple[float, float]
     costs: list[float] = field(default_factory=list)
     choices: list[float] = field(default_factory=list)
+    gains: list[float] = field(default_factory=list)
+    test_gain: float = np.nan
+    regret: float = np.nan
     interval: tuple[float, float] | None = None
     covered: bool | None = None
     pruned_best: bool = False
@@ -166,9 +247,17 @@ class Outcome:
         self.costs.append(cost)
         self.choices.append(choice)
 
-    def choice_at(self, cost: float) -> float:
-        """The λ in hand once so many fits are spent; none at first."""
-        known = [choice for spent, choice in zip(self.costs, self.choices, strict=True) if spent <= cost + 1e-9]
+    def judge(self, recording: Recording) -> None:
+        """Fill in what the recording knows of the choices."""
+        self.gains = [recording.gain(choice) for choice in self.choices]
+        self.test_gain = recording.test_gain(self.choices[-1])
+        self.regret = recording.regret(self.choices[-1])
+        if self.interval is not None:
+            self.covered = recording.covers(*self.interval)
+
+    def gain_at(self, cost: float) -> float:
+        """Gain of the λ in hand once so many fits are spent; 0 at first."""
+        known = [gain for spent, gain in zip(self.costs, self.gains, strict=True) if spent <= cost + 1e-9]
         return known[-1] if known else 0.0
 
 
@@ -271,30 +360,32 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def search(path: Path, metric: Metric, strategy: str, seed: int) -> Outcome:
-    """Run one search."""
+def search(source: Path | str, metric: Metric, strategy: str, seed: int) -> Outcome:
+    """Run one search over a recording's file or a synthetic shape."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore")
-    recording = Recording(path, metric, seed)
+    recording = open_recording(source, metric, seed)
     shift = 10 ** np.random.default_rng(seed).uniform(-0.25, 0.25)
     bounds = float(recording.strengths[1] * shift), float(recording.strengths[-1] * shift)
     outcome = Outcome(recording.name, strategy, seed, bounds)
     began = time.perf_counter()
     STRATEGIES[strategy](recording, seed, outcome)
     outcome.seconds = round(time.perf_counter() - began, 3)
-    if outcome.interval is not None:
-        outcome.covered = recording.covers(*outcome.interval)
+    outcome.judge(recording)
     return outcome
 
 
-def summarize(outcomes: Sequence[Outcome], paths: Mapping[str, Path], metric: Metric) -> pd.DataFrame:
+def open_recording(source: Path | str, metric: Metric, seed: int | None = None) -> Recording:
+    """A recording's file or a synthetic shape."""
+    return Recording(source, metric, seed) if isinstance(source, Path) else Synthetic(source, metric, seed)
+
+
+def summarize(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """One row per recording and strategy."""
     rows = []
     for (name, strategy), group in _grouped(outcomes).items():
-        recording = _recording(paths[name], metric)
-        final = [o.choices[-1] for o in group]
-        gains = np.array([recording.gain(s) for s in final])
-        regrets = np.array([recording.regret(s) for s in final])
+        gains = np.array([o.gains[-1] for o in group])
+        regrets = np.array([o.regret for o in group])
         row: dict[str, Any] = {
             "recording": name,
             "strategy": strategy,
@@ -302,10 +393,10 @@ def summarize(outcomes: Sequence[Outcome], paths: Mapping[str, Path], metric: Me
             "settled": float(np.median([o.settled or o.costs[-1] for o in group])),
             "fits": float(np.median([o.costs[-1] for o in group])),
             "most fits": max(o.costs[-1] for o in group),
-            "share of grid": float(np.mean([o.costs[-1] for o in group])) / (recording.folds * STRENGTHS),
+            "share of grid": float(np.mean([o.costs[-1] for o in group])) / (FOLDS * STRENGTHS),
             "gain": gains.mean(),
             "gain 5%": np.quantile(gains, 0.05),
-            "test gain": float(np.mean([recording.test_gain(s) for s in final])),
+            "test gain": float(np.mean([o.test_gain for o in group])),
             "regret": regrets.mean(),
             "worst regret": regrets.max(),
             "within 1 se": float((regrets <= 1).mean()),
@@ -314,14 +405,9 @@ def summarize(outcomes: Sequence[Outcome], paths: Mapping[str, Path], metric: Me
             "seconds": float(np.median([o.seconds for o in group])),
         }
         for cost in COSTS:
-            row[f"gain at {cost}"] = float(np.mean([recording.gain(o.choice_at(cost)) for o in group]))
+            row[f"gain at {cost}"] = float(np.mean([o.gain_at(cost) for o in group]))
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-@lru_cache(maxsize=64)
-def _recording(path: Path, metric: Metric) -> Recording:
-    return Recording(path, metric)
 
 
 def _grouped(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]]:
@@ -354,27 +440,31 @@ def _cell(column: str, value: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--recordings", type=Path, action="append", default=[], help="further folders of recordings")
-    parser.add_argument("--name", nargs="*", help="only these recordings")
+    parser.add_argument("--synthetic", action="store_true", help="curves of known shape instead of recordings")
+    parser.add_argument("--name", nargs="*", help="only these recordings or shapes")
     parser.add_argument("--only", nargs="*", choices=list(STRATEGIES), help="only these strategies")
     parser.add_argument("--metric", choices=["loss", "error"], default="loss")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args()
-    files = [f for folder in [HERE / "recordings", *given.recordings] for f in sorted(folder.glob("*.csv.gz"))]
-    paths = {f.name.removesuffix(".csv.gz"): f for f in files}
-    paths = {name: f for name, f in paths.items() if not given.name or name in given.name}
+    folders = [HERE / "recordings", *given.recordings]
+    sources: list[Path | str] = [f for folder in folders for f in sorted(folder.glob("*.csv.gz"))]
+    if given.synthetic:
+        sources = list(SHAPES)
+    if given.name:
+        sources = [s for s in sources if (s.name.removesuffix(".csv.gz") if isinstance(s, Path) else s) in given.name]
     strategies = given.only or list(STRATEGIES)
     began = time.perf_counter()
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [
-            pool.submit(search, path, given.metric, strategy, seed)
-            for path in paths.values()
+            pool.submit(search, source, given.metric, strategy, seed)
+            for source in sources
             for strategy in strategies
             for seed in range(given.seeds)
         ]
         outcomes = [job.result() for job in jobs]
-    table = summarize(outcomes, paths, given.metric)
+    table = summarize(outcomes)
     names = ("l2tune", "optuna", "numpy", "scipy", "torch")
     about = {
         "date": datetime.date.today().isoformat(),
@@ -389,12 +479,13 @@ def main() -> None:
         for o in outcomes
     ]
     content = about | {"table": json.loads(table.round(4).to_json(orient="records")), "searches": rounded}
-    (given.out / f"search-{given.metric}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    file = f"{'synthetic' if given.synthetic else 'search'}-{given.metric}"
+    (given.out / f"{file}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
     head = f"# Search strategies, validation {given.metric}, {given.seeds} seeds each, {about['date']}\n\n"
-    (given.out / f"search-{given.metric}.md").write_text(head + markdown(table))
+    (given.out / f"{file}.md").write_text(head + markdown(table))
     with pd.option_context("display.width", 250, "display.max_columns", 40, "display.max_rows", 500):
         print(table.drop(columns=["seeds", "share of grid"]).round(2).to_string(index=False))
-    print(f"{len(outcomes)} searches in {about['seconds']} s; written to {given.out}/search-{given.metric}.*")
+    print(f"{len(outcomes)} searches in {about['seconds']} s; written to {given.out}/{file}.*")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,16 +17,14 @@ SEARCH = ("search", "--subset", "120", "--epochs", "1", "--folds", "2", "--sampl
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The URL of an empty database on a server that lives as long as these tests."""
     found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *map(Path, filter(None, [shutil.which("initdb")]))]
     if not found:
         assert not os.environ.get("L2TUNE_CI"), "PostgreSQL is not installed"
         pytest.skip("PostgreSQL is not installed")
-    folder = tmp_path_factory.mktemp("postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="l2tune-postgresql-"))
     if os.getuid() == 0:
-        for parent in (folder.parent, folder.parent.parent):
-            parent.chmod(0o755)
         shutil.chown(folder, "postgres")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -43,6 +42,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     call("createdb", "-h", "127.0.0.1", "-p", port, "-U", "tester", "l2tune")
     yield f"postgresql+psycopg2://tester@127.0.0.1:{port}/l2tune"
     call("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+    shutil.rmtree(folder)
 
 
 def run(folder: Path, *words: str, copies: int = 1) -> list["subprocess.CompletedProcess[str]"]:
