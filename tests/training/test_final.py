@@ -1,5 +1,7 @@
 """The final fit on all training images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -73,8 +75,6 @@ def test_the_strength_shrinks_the_weights(small):
 
 
 def test_test_images_do_not_touch_training(small):
-    import dataclasses
-
     changed = dataclasses.replace(small.data, test_images=255 - small.data.test_images)
     one, other = fit(small), fit(small, data=changed)
     assert torch.equal(one.model[0].weight, other.model[0].weight)
