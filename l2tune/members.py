@@ -93,8 +93,16 @@ class Run(Iterator[Sequence[EpochScores]], Protocol):
         ...
 
 
+def together(trainer: Trainer) -> int:
+    """How many strengths this trainer would have trained side by side; 1 if it does not say."""
+    return int(getattr(trainer, "together", 1))
+
+
 class Trainer(Protocol):
     """Anything that turns members into scores: the built-in engines, a user's function, a recorded table.
+
+    A trainer that is faster with several members at once may say with an attribute `together` how many strengths a
+    search should train side by side; without it, a search trains one after another.
 
     Attributes:
         folds: How many folds there are (k × repeats).

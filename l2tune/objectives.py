@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.pruners import HyperbandPruner, MedianPruner, PercentilePruner, SuccessiveHalvingPruner
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
 
 from l2tune import records
 from l2tune.bias_variance import decompose
 from l2tune.errors import TrialFailed, UserError
-from l2tune.members import EpochScores, Member, Trainer
+from l2tune.members import EpochScores, Member, Trainer, together
 from l2tune.records import FoldRecord, Metric
 from l2tune.settings import Settings, build
 from l2tune.training.function import Fit, FunctionTrainer
@@ -181,13 +181,16 @@ class CrossValidationObjective:
         return open_trial
 
     def advance(self, open_trials: Sequence[OpenTrial]) -> None:
-        """Train one step of every open trial, all in one run: the next fold, or all folds in lockstep by epoch."""
+        """Train one step of every open trial, all in one run: the next fold, or all folds in lockstep by epoch.
+
+        A trainer that gains by training members together gets all folds at once of a trial that cannot be pruned.
+        """
         if not open_trials:
             return
         by_epoch = self.steps_of(open_trials[0].trial.study) == "epoch"
         owners: dict[Member, list[OpenTrial]] = {}
         for open_trial in open_trials:
-            for fold in open_trial.todo if by_epoch else open_trial.todo[:1]:
+            for fold in open_trial.todo if by_epoch or self._whole(open_trial) else open_trial.todo[:1]:
                 owners.setdefault(self.member(open_trial.strength, fold), []).append(open_trial)
         history: dict[Member, list[EpochScores]] = {member: [] for member in owners}
         run = self.trainer.start(list(owners))
@@ -215,6 +218,11 @@ class CrossValidationObjective:
                 self._ask_pruner(open_trial)
             if open_trial.done:
                 self._decompose(open_trial)
+
+    def _whole(self, open_trial: OpenTrial) -> bool:
+        """Whether to train all folds at once: nothing can prune the trial, and the trainer gains by it."""
+        sure = open_trial.keep or isinstance(open_trial.trial.study.pruner, NopPruner)
+        return sure and together(self.trainer) > 1
 
     def member(self, strength: float, fold: int) -> Member:
         """The member of a fold; its seed comes from the search seed and the fold alone."""

@@ -193,7 +193,7 @@ def describe_study(
             f"study {study.study_name!r}",
             fix,
         )
-    if PREFIX + "settings" in stored:
+    if is_described(study):
         old = {name: value for name, value in stored[PREFIX + "settings"].items() if name in identity}
         changed = differences(old, identity)
         old_print, new_print = stored[PREFIX + "data"].get("fingerprint"), data.get("fingerprint")
@@ -209,12 +209,12 @@ def describe_study(
     parts = dict(zip(_PARTS, (settings, versions, trainer, data), strict=True))
     for name, value in parts.items():
         study.set_user_attr(PREFIX + name, dict(value))
-    study.set_user_attr(PREFIX + "schema", SCHEMA)
+    study.set_user_attr(PREFIX + "schema", SCHEMA)  # last: whoever sees it sees all
 
 
 def is_described(study: optuna.Study) -> bool:
     """Whether l2tune wrote the study (rather than an objective of the user's own)."""
-    return PREFIX + "settings" in study.user_attrs
+    return PREFIX + "schema" in study.user_attrs
 
 
 def stored_settings(study: optuna.Study) -> dict[str, Any]:

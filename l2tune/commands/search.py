@@ -40,6 +40,7 @@ def search_command(
 
     from l2tune.commands.progress import Progress
     from l2tune.errors import SearchAborted
+    from l2tune.members import together
     from l2tune.search.choices import EPOCH_PRUNING_RISK
     from l2tune.search.runner import Budget, run_search
     from l2tune.search.stopping import StopWhenSettled
@@ -73,7 +74,7 @@ def search_command(
             why = run_search(
                 study,
                 objective,
-                Budget(settings.search.trials, settings.search.timeout),
+                Budget(settings.search.trials, settings.search.timeout, together(trainer)),
                 settle=StopWhenSettled() if settings.search.sampler == "curve" else None,
                 on_trial=progress.trial,
             )

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,11 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
         engine: dict[str, Any] = (
             {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
         )
-        try:
-            return _open_database(url, engine)
-        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+        for _ in range(5):
+            with suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+                return _open_database(url, engine)
             time.sleep(1)  # another worker is creating the tables at this moment
-            return _open_database(url, engine)
+        return _open_database(url, engine)
     except sqlalchemy.exc.ArgumentError:
         raise UserError("is no storage URL", where, "give sqlite:///FILE.db or another URL that Optuna takes") from None
     except ImportError as error:

@@ -94,10 +94,9 @@ class MemberTraining:
     change them.
 
     Args:
-        source: Training images by `train`, indices into it.
-        shape: (C, H, W).
+        source: Images, of which `train` (indices) are trained on.
+        normalization: Its data type is that of the weights too.
         autocast: Whether the forward pass runs in bfloat16.
-        dtype: Of weights and normalized images.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,10 @@ class ReplayTrainer:
         positive = self.strengths > 0
         x, y = np.log(self.strengths[positive]), values[positive]
         y = np.log(np.maximum(y, 1e-12)) if name.endswith("loss") else y
-        at = np.clip(np.log(strength), x[0], x[-1])
-        right = min(max(int(np.searchsorted(x, at)), 1), len(x) - 1)
-        share = (at - x[right - 1]) / (x[right] - x[right - 1])
-        found = (1 - share) * y[right - 1] + share * y[right]
+        place = float(np.interp(math.log(strength) if strength else -math.inf, x, np.arange(len(x))))
+        left, share = int(place), place % 1
+        # at a recorded λ, a neighbour that diverged must not be multiplied in
+        found = y[left] if not share else (1 - share) * y[left] + share * y[left + 1]
         return np.asarray(np.exp(found) if name.endswith("loss") else found)
 
 
@@ -90,7 +91,7 @@ class ReplayRun:
             diverged = not (np.isfinite(train_loss) and np.isfinite(val_loss))
             ratios = self._trainer.ratios
             ratio = None
-            if ratios is not None and member.strength == 0 and not diverged:
+            if ratios is not None and member.strength == self._trainer.strengths[0] == 0 and not diverged:
                 ratio = float(ratios[0, member.fold, self._epoch - 1])
             found.append(
                 EpochScores(

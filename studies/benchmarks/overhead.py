@@ -13,8 +13,8 @@ which other work on the machine disturbs less than it does the wall clock, and t
 - `DataLoader, tensors`: a TensorDataset of images normalized before, read by a shuffling DataLoader;
 - `DataLoader, pictures`, the usual loop: ToTensor and Normalize for each picture, as in PyTorch's MNIST example.
 
-A ratio is taken within each turn, and told as the median over turns with its 95 % interval. Evaluation is not timed. The
-claims are about `simple_cnn`; `linear` has next to no work of its own, and so shows what a step of each loop costs.
+A ratio is taken within each turn, and told as the median over turns with its 95 % interval. Evaluation is not timed.
+The claims are about `simple_cnn`; `linear` has next to no work of its own, and so shows what a loop itself costs.
 Prints a table, writes `results/overhead.json`, and exits with 1 if a claim at the end does not hold.
 """
 

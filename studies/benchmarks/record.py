@@ -35,6 +35,11 @@ RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
         {"data": "digits", "subset": 500, "optimizer": "adam", "lr": 3e-3, "epochs": 20},
         log_grid(1e-6, 1.0, 19),
     ),
+    "digits-250-sgd": ({"data": "digits", "subset": 250, "epochs": 40, "batch_size": 64}, log_grid(1e-6, 1.0, 19)),
+    "digits-600-linear": (
+        {"data": "digits", "subset": 600, "model": "linear", "optimizer": "adam", "lr": 1e-2, "epochs": 30},
+        log_grid(1e-6, 1.0, 19),
+    ),
     "mnist-1000-adam": (
         {"data": "mnist", "subset": 1000, "optimizer": "adam", "lr": 1e-3, "epochs": 6},
         log_grid(1e-6, 1e-1, 16),

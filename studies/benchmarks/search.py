@@ -186,7 +186,7 @@ class Synthetic(Recording):
         return np.array([self.expected(strength, fold) for fold in range(self.folds)])
 
     def covers(self, low: float, high: float) -> bool:
-        """Whether the interval holds the minimizer, or a λ that is as good to a thousandth of the loss (of all images)."""
+        """Whether the interval holds a λ as good as the minimizer, to a thousandth of the loss or of all images."""
         inside = np.append(np.geomspace(max(low, 1e-8), max(high, 1e-8), 60), low)
         lowest = self.final(self.best).mean()
         margin = 1e-3 * lowest if self.metric == "loss" else 1e-3

@@ -51,6 +51,14 @@ def test_gradient_ratio_is_of_the_whole_sets_gradient(model, images, labels, bat
     assert all(parameter.grad is None for parameter in model.parameters()), "no gradient is left for the optimizer"
 
 
+def test_a_weight_left_out_of_the_forward_pass_adds_nothing_to_the_gradient(model, batches):
+    unused = nn.Parameter(torch.full((2, 2), 3.0, dtype=torch.float64))
+    *_, ratio = evaluate.loss_error_and_gradient(model, [model[1].weight], batches)
+    *_, with_unused = evaluate.loss_error_and_gradient(model, [model[1].weight, unused], batches)
+    size = model[1].weight.norm().item()
+    assert with_unused == pytest.approx(ratio * size / (size**2 + 36) ** 0.5)
+
+
 def test_log_probabilities(model, images, batches):
     found = evaluate.log_probabilities(model, batches)
     assert found.dtype == np.float32

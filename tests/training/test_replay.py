@@ -83,6 +83,20 @@ def test_recorded_divergence_is_replayed(table):
     assert [s.diverged for s in replay(table, 1.0)] == [False, True]
 
 
+def test_a_recorded_strength_is_itself_beside_one_that_diverged(table):
+    table.loc[table["lambda"] == 1e-2, ["train_loss", "val_loss"]] = np.nan
+    for strength in (1e-4, 1.0):
+        assert [s.val_loss for s in replay(table, strength)] == pytest.approx([loss(strength, 0, e) for e in (1, 2, 3)])
+
+
+def test_one_strength_without_a_baseline_is_all_there_is(table):
+    one = table[table["lambda"] == 1e-2].assign(gradient_ratio=1.0)
+    for asked in (0.0, 1e-4, 1e-2, 1.0):
+        found = replay(one, asked)
+        assert [s.val_loss for s in found] == pytest.approx([loss(1e-2, 0, epoch) for epoch in (1, 2, 3)])
+        assert [s.gradient_ratio for s in found] == [None] * 3
+
+
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
 def test_a_file_is_read(table, tmp_path, name):
     text = table.to_csv(index=False).encode()
