@@ -49,6 +49,8 @@ class StackedModel:
                 plain = module.groups == 1 and not isinstance(module.padding, str)
                 module.compute = torch.bfloat16 if bfloat16 else None
                 module.by_matmul = convolution == "matmul" and plain
+            elif type(module) is nn.AdaptiveAvgPool2d and module.output_size in (1, (1, 1)):
+                module.__class__ = _StackedMean
             elif type(module) in _BATCH_NORMS and getattr(module, "momentum", None) is not None:
                 module.__class__ = _StackedBatchNorm
 
@@ -106,6 +108,13 @@ class _StackedConv2d(nn.Conv2d):
         if bias is not None:
             found = found + bias
         return found.view(-1, height, width, self.out_channels).permute(0, 3, 1, 2)
+
+
+class _StackedMean(nn.AdaptiveAvgPool2d):
+    """Average pooling to one pixel: vmap would loop over the members where channels lie last in memory."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input.mean((-2, -1), keepdim=True)
 
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

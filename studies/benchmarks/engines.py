@@ -292,6 +292,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     ways = [way for way in arguments.ways if way != "captured" or device.type == "cuda"]
+    load_before = os.getloadavg()[0]  # of the machine, by whatever else it does
     precision = torch.bfloat16 if device.type == "cuda" else torch.float32
     ceiling, bandwidth = matmul_ceiling(device, precision), copy_bandwidth(device)
     print(f"{device_name(device)}: matrix products {ceiling / 1e12:.3g} TFLOP/s, copies {bandwidth / 1e9:.3g} GB/s")
@@ -329,6 +330,7 @@ def main() -> None:
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "load": round(load_before, 2),
         "versions": versions() | {"cuda": torch.version.cuda if device.type == "cuda" else None},
         "precision": str(precision).removeprefix("torch."),
         "steps": arguments.steps,
