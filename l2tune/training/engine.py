@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from l2tune.data.folds import Fold
-from l2tune.data.images import ImageData
+from l2tune.data.images import ImageData, take_subset
 from l2tune.errors import TrialFailed
 from l2tune.members import Member, Trainer
 from l2tune.models.registry import ModelFactory
@@ -20,7 +21,7 @@ from l2tune.training.sequential import SequentialTrainer
 from l2tune.training.stacking import Convolution, obstacle
 
 _RACE_STEPS = 12
-_RACE_MEMBERS = 10
+_RACE_FOLDS, _RACE_STRENGTHS = 5, 2
 
 
 def choose_engine(
@@ -61,7 +62,7 @@ def choose_engine(
     together = f"training on {device_name(target)}, all networks at once"
     if target.type != "cuda":
         return population("grouped"), f"{together}: on a CPU that is slower than --engine sequential"
-    seconds = _race(data, folds, factory, training, penalty, augment, device)
+    seconds = _race(data, factory, training, penalty, augment, device)
     best = min(("grouped", "matmul"), key=lambda name: seconds[name])
     speedup = seconds["sequential"] / seconds[best]
     if training.engine == "auto" and not speedup > 1:
@@ -72,7 +73,6 @@ def choose_engine(
 
 def _race(
     data: ImageData,
-    folds: Sequence[Fold],
     factory: ModelFactory,
     training: TrainingSettings,
     penalty: PenaltySettings,
@@ -80,21 +80,26 @@ def _race(
     device: str,
 ) -> dict[str, float]:
     """Seconds that each way of training takes for a member's epoch of a few steps; infinite where it fails."""
-    few = training.batch_size * _RACE_STEPS
-    short = [Fold(fold.train[:few], fold.validation[: training.batch_size]) for fold in folds]
+    batch = training.batch_size
+    images = take_subset(data, min(len(data.images), max(2 * data.classes, (_RACE_STEPS + 1) * batch)))
+    everything = np.arange(len(images.images))
+    cut = max(1, min(len(everything) - 1, _RACE_STEPS * batch))
+    short = [Fold(everything[:cut], everything[cut:])] * _RACE_FOLDS
     thrice = training.model_copy(update={"epochs": 3})
-    members = [Member(1e-4, number % len(folds), number % len(folds)) for number in range(_RACE_MEMBERS)]
-    members = [Member(m.strength * (1 + number), m.fold, m.seed) for number, m in enumerate(members)]
+    members = [
+        Member(1e-6 * (1 + n // _RACE_FOLDS), n % _RACE_FOLDS, n % _RACE_FOLDS)
+        for n in range(_RACE_FOLDS * _RACE_STRENGTHS)
+    ]
     seconds = {}
     for name in ("sequential", "grouped", "matmul"):
         kind: Trainer
         if name == "sequential":
-            kind = SequentialTrainer(data, short, factory, thrice, penalty, augment=augment, device=device)
+            kind = SequentialTrainer(images, short, factory, thrice, penalty, augment=augment, device=device)
             some = members[:2]
         else:
             convolution: Convolution = "matmul" if name == "matmul" else "grouped"
             kind = PopulationTrainer(
-                data, short, factory, thrice, penalty, augment=augment, device=device, convolution=convolution
+                images, short, factory, thrice, penalty, augment=augment, device=device, convolution=convolution
             )
             some = members
         seconds[name] = _seconds_per_member(kind, some)

@@ -46,9 +46,12 @@ class PopulationTrainer(SequentialTrainer):
 
     engine = "population"
     together = 4
-    """Strengths that a search trains side by side. Replaying three recorded searches (digits; SGD, Adam on 500 images, a
-    linear network on 600; 3 seeds each), 4 side by side took 8, 11 and 8 rounds of training where one after another
-    took 25, 32 and 21, for 1.4 to 1.6 times the fits; 8 took 7, 13 and 6 rounds for 2 to 3.3 times the fits."""
+    """Strengths that a search trains side by side.
+
+    Replaying three recorded searches (digits: SGD, Adam on 500 images, a linear network on 600; 3 seeds each), 4 side
+    by side took 8, 11 and 8 rounds of training where one after another took 25, 32 and 21, for 1.4 to 1.6 times the
+    fits; 8 took 7, 13 and 6 rounds for 2 to 3.3 times the fits.
+    """
 
     def __init__(
         self,

@@ -283,7 +283,7 @@ class StackedMembers:
                 raise
             reason = str(error).splitlines()[0]
         warnings.warn(f"the training step is not captured ({reason})", RuntimeWarning, stacklevel=2)
-        self._capturing, self._capture = False, None
+        self._capturing, self._capture, self._trainer.captured = False, None, False
         self._step(inputs, first, last)
 
     def _step(self, inputs: Sequence[Tensor], first: int, last: int, *, fused: bool = False) -> None:

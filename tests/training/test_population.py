@@ -18,11 +18,13 @@ from l2tune.errors import TrialFailed
 from l2tune.members import EpochScores, Member
 from l2tune.models.registry import make_factory
 from l2tune.settings import build
+from l2tune.training import engine
 from l2tune.training.engine import choose_engine
 from l2tune.training.member_training import initial_model
 from l2tune.training.optimizers import RegularizedOptimizer
 from l2tune.training.population import PopulationRun, PopulationTrainer
 from l2tune.training.sequential import SequentialRun, SequentialTrainer
+from l2tune.training.stacked_members import _Capture
 from l2tune.training.stacked_optimizer import StackedOptimizer
 from l2tune.training.stacking import StackedModel, obstacle
 
@@ -439,7 +441,7 @@ def test_a_network_that_cannot_be_stacked_trains_one_by_one_with_a_line(
 
 
 @pytest.mark.parametrize(
-    ("engine", "kind", "line"),
+    ("name", "kind", "line"),
     [
         ("auto", "sequential", "training on cpu, one network at a time: stacking them pays on a GPU only"),
         ("sequential", "sequential", "training on cpu, one network at a time"),
@@ -450,8 +452,79 @@ def test_a_network_that_cannot_be_stacked_trains_one_by_one_with_a_line(
         ),
     ],
 )
-def test_engine_setting(data: ImageData, engine: str, kind: str, line: str) -> None:
-    settings = build({"engine": engine})
+def test_engine_setting(data: ImageData, name: str, kind: str, line: str) -> None:
+    settings = build({"engine": name})
     factory = make_factory(settings.model)
     trainer, why = choose_engine(data, EQUAL, factory, settings.training, settings.penalty, device="cpu")
     assert (trainer.describe()["engine"], why) == (kind, line)
+
+
+def test_on_a_gpu_the_faster_engine_is_taken(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = build({"model": "linear", "batch_size": BATCH})
+    factory = make_factory(settings.model)
+    monkeypatch.setattr(engine, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(engine, "device_name", lambda device: "a GPU")
+    timed: dict[str, float] = {}
+    monkeypatch.setattr(engine, "_race", lambda *arguments: timed)
+
+    def chosen(name: str, *seconds: float) -> tuple[str, str | None, str]:
+        timed.update(zip(("sequential", "grouped", "matmul"), seconds, strict=True))
+        training = settings.training.model_copy(update={"engine": name})
+        trainer, line = choose_engine(data, EQUAL, factory, training, settings.penalty, device="cpu")
+        described = trainer.describe()
+        return described["engine"], described.get("convolution"), line
+
+    together, alone = "training on a GPU, all networks at once", "training on a GPU, one network at a time"
+    assert chosen("auto", 3, 2, 1) == ("population", "matmul", f"{together}: timed to be 3.0× as fast")
+    assert chosen("auto", 3, 1.5, 2) == ("population", "grouped", f"{together}: timed to be 2.0× as fast")
+    slower = f"{alone}: all at once was timed to be 1.5× slower on this device"
+    assert chosen("auto", 2, 3, 4) == ("sequential", None, slower)
+    failed = f"{alone}: all at once failed on this device"
+    assert chosen("auto", 2, math.inf, math.inf) == ("sequential", None, failed)
+    assert chosen("population", 2, 3, 4)[:2] == ("population", "grouped")
+    assert chosen("sequential", 3, 2, 1) == ("sequential", None, alone)
+
+
+def test_the_race_times_every_way_of_training(data: ImageData) -> None:
+    settings = build({"model": "linear", "batch_size": 4})
+    arguments = (make_factory(settings.model), settings.training, settings.penalty, ("flip",), "cpu")
+    seconds = engine._race(data, *arguments)
+    assert list(seconds) == ["sequential", "grouped", "matmul"]
+    assert all(0 < value < math.inf for value in seconds.values())
+
+
+class Recorded:
+    """A CUDA graph as `_Capture` sees it: what is recorded is not done, replaying does it."""
+
+    recording: Recorded | None = None
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+
+    def __enter__(self) -> None:
+        Recorded.recording = self
+
+    def __exit__(self, *exception: object) -> None:
+        Recorded.recording = None
+
+    def replay(self) -> None:
+        for work in self.work:
+            work()
+
+
+def test_a_captured_step_is_taken_once_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Recorded)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: graph)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    seen: list[float] = []
+
+    def step(inputs: Sequence[Tensor]) -> None:
+        def work() -> None:
+            seen.append(float(inputs[0]))
+
+        work() if Recorded.recording is None else Recorded.recording.work.append(work)
+
+    capture = _Capture()
+    for batch in range(8):
+        capture.run(step, [torch.tensor(float(batch))])
+    assert seen == list(range(8))
