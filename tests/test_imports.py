@@ -2,11 +2,13 @@
 
 import ast
 import json
+import math
 import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -232,3 +234,15 @@ def test_the_trainer_loads_no_optuna() -> None:
 def test_the_report_loads_no_torch() -> None:
     modules = ", ".join(inside("l2tune.report", "l2tune.tradeoff", "l2tune.verdict", "l2tune.search.sampler"))
     assert "torch" not in loaded_in_a_process(f"import {modules}")
+
+
+@pytest.mark.parametrize("words", [("show", "finished"), ("report", "finished"), ("list",)], ids=lambda words: words[0])
+def test_looking_at_a_study_loads_no_torch(make_study: Any, tmp_path: Path, words: tuple[str, ...]) -> None:
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    make_study(
+        lambda x: 0.5 + (math.log10(x + 1e-7) + 3) ** 2 / 20, lambda x: 0.2 + x, name="finished", storage=storage
+    )
+    folder = ["--out", str(tmp_path / "results")] if words[0] == "report" else []
+    loaded = loaded_in_a_process(run_command(*words, "--storage", storage, *folder))
+    assert "optuna" in loaded
+    assert loaded & {"torch", "torchvision"} == set()
