@@ -36,7 +36,7 @@ class FoldCurveSampler(BaseSampler):
 
     Args:
         seed: Of the samples behind a proposal.
-        extend_range: Widen the range of `CrossValidationObjective` by a decade when the best λ lies at its end.
+        extend_range: Widen the range of `CrossValidationObjective` by a decade when the best λ may lie beyond its end.
         parameter: Name of λ.
     """
 
@@ -58,15 +58,18 @@ class FoldCurveSampler(BaseSampler):
         return {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        if not self._extend_range:
-            return
+        wider = self.wider_range(study)
+        if wider is not None:
+            records.widen_range(study, *wider)
+
+    def wider_range(self, study: optuna.Study) -> tuple[float, float] | None:
+        """The range to go on with, if the present one does not bracket the best λ and may be widened."""
         asked = records.stored_settings(study).get("lambda_range")
-        if asked is None:
-            return
+        if not self._extend_range or asked is None:
+            return None
         low, high = records.search_range(study, *asked)
         wider = _wider(fit_curve(study, low, high, parameter=self._parameter), low, high)
-        if wider != (low, high):
-            records.widen_range(study, *wider)
+        return None if wider == (low, high) else wider
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -192,12 +195,16 @@ def _undrawn(study: optuna.Study, trial: FrozenTrial, parameter: str) -> int:
 
 
 def _wider(curve: RegularizationCurve | None, low: float, high: float) -> tuple[float, float]:
-    """The range, a decade wider where the best λ lies at its end and that end has been tried."""
+    """The range, a decade wider where the best λ may lie beyond its end and that end has been tried.
+
+    Upwards, that is where the curve's upper end is within one standard error of the best, even if that is the baseline:
+    a stronger penalty may be better still. A network that no longer learns at the upper end is far from that.
+    """
     if curve is None:
         return low, high
     seen = curve.strength
     best = curve.best_lambda
-    if best >= high / _EDGE and seen.max() >= high / _EDGE:
+    if curve.one_se_lambda >= high / _EDGE and seen.max() >= high / _EDGE:
         return low, min(high * 10, _HIGHEST)
     if 0 < best <= low * _EDGE and ((seen >= low) & (seen <= low * _EDGE)).any():
         gain = curve.mean([0.0]) - curve.mean([best])

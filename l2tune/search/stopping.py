@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune import records
 from l2tune.curve import RegularizationCurve
-from l2tune.search.sampler import FIRST_PLACES, fit_curve
+from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler, fit_curve
 
 INDISTINGUISHABLE = 0.1
 """Share of a standard error by which the expected metrics of two strengths differ at most, to count as one."""
@@ -44,6 +44,8 @@ class StopWhenSettled:
         """Whether more strengths would change little."""
         seen = records.observations(study, parameter=self._parameter)
         if len(np.unique(seen.strength[seen.strength > 0])) < len(FIRST_PLACES):
+            return False
+        if isinstance(study.sampler, FoldCurveSampler) and study.sampler.wider_range(study) is not None:
             return False
         curve = self._curve(study)
         return curve is not None and curve.expected_regret < self._share * curve.best_standard_error

@@ -194,13 +194,14 @@ def described(low: float, high: float, pairs: dict[float, float], extend_range: 
 RISING = {0.0: 0.1, 1e-4: 0.12, 3e-4: 0.14, 1e-3: 0.18, 1e-2: 0.3}
 FALLING = {0.0: 0.3, 1e-4: 0.28, 3e-4: 0.25, 1e-3: 0.2, 1e-2: 0.1}
 INSIDE = {0.0: 0.3, 1e-4: 0.25, 3e-4: 0.2, 1e-3: 0.1, 1e-2: 0.3}
+FLAT = {0.0: 0.1, 1e-4: 0.1001, 3e-4: 0.1, 1e-3: 0.1001, 1e-2: 0.1}
 LOW_END = {0.0: 0.3, 1e-4: 0.1, 3e-4: 0.13, 1e-3: 0.18, 1e-2: 0.3}
 
 
 @pytest.mark.parametrize(
     ("pairs", "wider"),
-    [(FALLING, (1e-4, 1e-1)), (LOW_END, (1e-5, 1e-2)), (INSIDE, None), (RISING, None)],
-    ids=["best at the high end", "best at the low end, better than none", "best inside", "best is none"],
+    [(FALLING, (1e-4, 1e-1)), (LOW_END, (1e-5, 1e-2)), (INSIDE, None), (RISING, None), (FLAT, (1e-4, 1e-1))],
+    ids=["best at the high end", "best at the low end, better than none", "best inside", "best is none", "flat"],
 )
 def test_the_range_is_widened_where_it_does_not_bracket_the_best(
     pairs: dict[float, float], wider: tuple[float, float] | None
