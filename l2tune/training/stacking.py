@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.nn.functional import batch_norm, conv2d, pad
+from torch.nn.functional import batch_norm, conv2d, linear, pad
 
 Stacked = dict[str, Tensor]
 """Name → (members, …)."""
@@ -18,7 +18,7 @@ Stacked = dict[str, Tensor]
 Convolution = Literal["grouped", "matmul"]
 """How stacked convolutions are computed: as one grouped convolution, or as matrix products of unfolded images."""
 
-_PROBE_IMAGES = 4
+_PROBE_IMAGES = 2
 _TOLERANCE = 1e-3
 
 
@@ -49,6 +49,8 @@ class StackedModel:
                 plain = module.groups == 1 and not isinstance(module.padding, str)
                 module.compute = torch.bfloat16 if bfloat16 else None
                 module.by_matmul = convolution == "matmul" and plain
+            elif type(module) is nn.Linear:
+                module.__class__ = _StackedLinear
             elif type(module) is nn.AdaptiveAvgPool2d and module.output_size in (1, (1, 1)):
                 module.__class__ = _StackedMean
             elif type(module) in _BATCH_NORMS and getattr(module, "momentum", None) is not None:
@@ -108,6 +110,14 @@ class _StackedConv2d(nn.Conv2d):
         if bias is not None:
             found = found + bias
         return found.view(-1, height, width, self.out_channels).permute(0, 3, 1, 2)
+
+
+class _StackedLinear(nn.Linear):
+    """A linear layer on rows: of more dimensions, vmap would copy the weights for every image."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows = linear(input.reshape(-1, self.in_features), self.weight, self.bias)
+        return rows.view(*input.shape[:-1], self.out_features)
 
 
 class _StackedMean(nn.AdaptiveAvgPool2d):
@@ -197,6 +207,9 @@ def obstacle(model: nn.Module, shape: Sequence[int], classes: int) -> str | None
     alone = copy.deepcopy(model)
     if any(not p.is_floating_point() for p in alone.parameters()):
         return "some weights are not real numbers"
+    if any(isinstance(module, nn.MultiheadAttention) for module in alone.modules()):
+        # ViT-B/16: more than 15 GB for two networks and two images each
+        return "multi-head attention would copy its weights for every token"
     try:
         with torch.random.fork_rng([]):
             parameters, buffers = stack_module_state([alone, alone])
