@@ -107,13 +107,14 @@ class Bench:
         """Member-steps per second."""
         if way in ("dataloader", "sequential", "captured"):
             members = min(members, ONE_BY_ONE)
-        epoch = {
+        make: dict[str, Callable[[int], Callable[[], None]]] = {
             "dataloader": self._dataloader,
             "sequential": self._sequential,
             "captured": lambda count: self._population(count, size=1),
             "grouped": lambda count: self._population(count, size=count),
             "matmul": lambda count: self._population(count, size=count, convolution="matmul"),
-        }[way](members)
+        }
+        epoch = make[way](members)
         epoch()  # warm-up; a step is captured in it
         seconds = []
         for _ in range(self.repeats):
@@ -178,9 +179,12 @@ class Bench:
         networks = []
         for member in self.members(count):
             model = initial_model(self.factory, self.data.shape, self.data.classes, member.seed).to(self.device)
-            decay = {"params": list(regularized_parameters(model).values()), "weight_decay": weight_decay(1e-5)}
+            decay: dict[str, Any] = {
+                "params": list(regularized_parameters(model).values()),
+                "weight_decay": weight_decay(1e-5),
+            }
             taken = {id(p) for p in decay["params"]}
-            groups = [decay, {"params": [p for p in model.parameters() if id(p) not in taken]}]
+            groups: list[dict[str, Any]] = [decay, {"params": [p for p in model.parameters() if id(p) not in taken]}]
             lr = self.training.lr
             adam = self.training.optimizer == "adam"
             networks.append(
@@ -191,7 +195,8 @@ class Bench:
             for model, optimizer in networks:
                 for images, labels in loader:
                     optimizer.zero_grad()
-                    cross_entropy(model(images.to(self.device)), labels.to(self.device)).backward()
+                    loss = cross_entropy(model(images.to(self.device)), labels.to(self.device))
+                    loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
 
         return epoch
@@ -200,7 +205,8 @@ class Bench:
         """Floating-point operations of a member's step: forward and backward, multiplications and additions."""
         model = initial_model(self.factory, self.data.shape, self.data.classes, 0)
         with FlopCounterMode(display=False) as counter:
-            cross_entropy(model(torch.zeros(self.batch, *self.data.shape)), torch.zeros(self.batch).long()).backward()
+            loss = cross_entropy(model(torch.zeros(self.batch, *self.data.shape)), torch.zeros(self.batch).long())
+            loss.backward()  # type: ignore[no-untyped-call]
         return int(counter.get_total_flops())
 
     def weights(self) -> int:

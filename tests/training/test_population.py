@@ -338,6 +338,22 @@ def test_a_row_of_the_stacked_optimizer_is_torch_optim(optimizer: str, form: str
 
 
 @pytest.mark.long
+def test_dropping_members_one_by_one_compiles_the_step_twice_at_most() -> None:
+    from torch._dynamo.utils import counters
+
+    settings = build({"optimizer": "adam"})
+    stacked = StackedOptimizer(settings.training, settings.penalty, compiled=True)
+    torch._dynamo.reset()
+    counters.clear()
+    for members in (7, 6, 5, 4, 3, 2):
+        weights = [torch.ones(members, 4, 5), torch.ones(members, 4)]
+        moments = [[torch.zeros_like(w) for w in weights] for _ in range(2)]
+        rates = torch.full((3, members), 0.1)
+        stacked.step(weights, [w.clone() for w in weights], moments, [True, False], rates[0], rates, fused=True)
+    assert 1 <= counters["stats"]["unique_graphs"] <= 2
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(("optimizer", "form"), FORMS)
 def test_the_compiled_step_is_the_plain_one(optimizer: str, form: str) -> None:
     settings = build({"optimizer": optimizer, "penalty": form, "lr": 0.1})
