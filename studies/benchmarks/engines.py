@@ -62,6 +62,7 @@ RESULTS = Path(__file__).parent / "results"
 WAYS = ("dataloader", "sequential", "captured", "grouped", "matmul")
 ONE_BY_ONE = 3  # members that a way is timed on which trains them in turn
 FOLDS = 5
+NOISE = 0.15  # ratios closer to 1 are not told apart
 
 
 @dataclass(frozen=True)
@@ -362,10 +363,9 @@ def verdicts(task: str, rows: list[dict[str, Any]]) -> list[str]:
             continue
         best = max(stacked, key=lambda way: stacked[way])
         ratios = ", ".join(f"{stacked[best] / rates[way, members]:.2g}× {way}" for way in others)
-        pays = stacked[best] > max(rates[way, members] for way in others)
-        lines.append(
-            f"{task}, {members} members: the population ({best}) {'pays' if pays else 'does not pay'}: {ratios}"
-        )
+        ratio = stacked[best] / max(rates[way, members] for way in others)
+        word = "pays" if ratio > 1 + NOISE else "does not pay" if ratio < 1 - NOISE else "makes no difference"
+        lines.append(f"{task}, {members} members: the population ({best}) {word}: {ratios}")
     return lines
 
 
