@@ -69,7 +69,8 @@ class EpochScores:
         seconds: Spent on this member so far; a population gives each member its share.
         diverged: A loss became NaN or infinite: the member's last scores.
         gradient_ratio: For λ = 0, `‖∇E(W)‖ / (2 ‖W‖)` over the regularized weights, E the mean training
-            cross-entropy (Rögnvaldsson 1998): the λ at which the penalty would balance the data here.
+            cross-entropy (Rögnvaldsson 1998): the λ at which the penalty would balance the data here. At least after
+            each epoch whose validation loss is the member's lowest so far.
         network: With the last epoch only; None if diverged.
     """
 

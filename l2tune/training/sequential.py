@@ -120,6 +120,7 @@ class SequentialRun:
     def __init__(self, trainer: SequentialTrainer, members: Sequence[Member]) -> None:
         self._trainer = trainer
         self._active: dict[Member, MemberTraining | None] = dict.fromkeys(members)
+        self._lowest: dict[Member, float] = {}
         self._epoch = 0
 
     def __iter__(self) -> SequentialRun:
@@ -153,11 +154,12 @@ class SequentialRun:
         train_loss = train_error = val_loss = val_error = math.nan
         if network.train_epoch():
             validation = torch.from_numpy(trainer._splits[member.fold].validation)
-            if member.strength == 0 and network.weights:
+            val_loss, val_error = network.scores(validation)
+            if member.strength == 0 and network.weights and val_loss < self._lowest.get(member, math.inf):
+                self._lowest[member] = val_loss  # the gradient is asked for where this is lowest, and costs an epoch
                 train_loss, train_error, ratio = network.scores_and_gradient(network.train)
             else:
                 train_loss, train_error = network.scores(network.train)
-            val_loss, val_error = network.scores(validation)
         diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
         last = self._epoch == trainer.epochs and not diverged
         return EpochScores(
