@@ -18,7 +18,7 @@ not a mean of y: where folds differ tenfold in loss, the minimizers of the two a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -45,10 +45,16 @@ _KNEE = 1.0
 _BOWL_MEAN = np.array([0.0, 0.0, 1.0])
 _BOWL_VARIANCE = np.array([10.0, 1.0, 1.0])
 
-# Logarithms of the length scale (decades), the sizes of g, b, d and the noise (standardized), and λ₀ / lowest λ.
-_PRIOR_CENTER = np.log([1.2, 0.7, 0.5, 0.2, 0.1, 30.0])
-_PRIOR_WIDTH = np.array([0.4, 0.8, 1.0, 1.0, 1.0, 2.5])
+# Logarithms of the length scale (decades), the sizes of g, b, d (standardized) and the noise, and λ₀ / lowest λ.
+_PRIOR_CENTER = np.log([1.2, 0.7, 0.5, 0.2, 1.0, 30.0])
+_PRIOR_WIDTH = np.array([0.4, 0.8, 1.0, 1.0, 0.7, 2.5])
 _BOUNDS = [(-1.2, 1.6), (-7.0, 3.0), (-7.0, 3.0), (-7.0, 3.0), (-5.0, 1.5), (-2.0, 9.2)]
+
+_NOISE_OF_LOSS = 0.04
+"""Relative noise of a fold's loss, expected before there are data: recordings have 0.01 to 0.1."""
+
+_NOISE_OF_ERROR = 0.5
+"""Noise of a fold's error rate, in standard deviations of a binomial: most images are wrong, or right, at any λ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +117,9 @@ class RegularizationCurve:
         if not finite.any():
             raise ValueError("no fold has a finite score")
         scores[~finite] = scores[finite].max()
-        scale = _Scale.of(metric, scores, low, high, first_estimate)
+        scale = _Scale.of(metric, scores, fold_index, low, high, first_estimate)
         z = scale.standardize(scores)
-        theta = _most_probable(scale, strengths, fold_index, z)
+        theta = _most_probable(scale, strengths, fold_index, z, scale.expected_noise)
         x = scale.design(strengths, theta)
         covariance = _covariance(scale, x, fold_index, x, fold_index, theta)
         covariance[np.diag_indices_from(covariance)] += np.exp(2 * theta[4]) + _NUGGET
@@ -143,8 +149,12 @@ class RegularizationCurve:
         if paired:
             return np.asarray((draws[:, :-1] - draws[:, -1:]).std(axis=0))
         variance = draws[:, :-1].var(axis=0)
+        means = self.fold_means(values)
         if self.folds > 1:
-            variance += self.fold_means(values).var(axis=0, ddof=1) / self.folds
+            variance += means.var(axis=0, ddof=1) / self.folds
+        rate = means.mean(axis=0)
+        if self._scale.metric_name == "error":  # folds may agree by luck, but not more closely than so few images allow
+            variance = np.maximum(variance, rate * (1 - rate) / (self._scale.images * self.folds))
         return np.asarray(np.sqrt(variance))
 
     def band_of(self, strengths: ArrayLike, level: float = 0.95) -> tuple[Array, Array]:
@@ -203,12 +213,6 @@ class RegularizationCurve:
     def one_se_lambda(self) -> float:
         """The largest λ within one standard error of the best (Breiman et al., 1984): the simplest that is as good."""
         return self.band[1]
-
-    @cached_property
-    def expected_regret(self) -> float:
-        """Expected metric lost by choosing λ_best now instead of the true minimizer."""
-        chosen = int(self._on_grid.argmin())
-        return float((self._draws[:, chosen] - self._draws.min(axis=1)).mean())
 
     def probability_within(self, strengths: ArrayLike, tolerance: float) -> Array:
         """(m,) probability that each λ's expected metric is at most `tolerance` above the lowest."""
@@ -318,6 +322,7 @@ class _Scale:
     """Metric ↔ standardized y, and λ → design.
 
     Attributes:
+        images: Per fold, as far as the error rates tell; infinite for the loss.
         start: y (before standardizing) from which it is compressed.
         floor: Lowest loss told apart from zero.
     """
@@ -326,23 +331,33 @@ class _Scale:
     low: float
     high: float
     bottom: float
+    images: float
     start: float
     floor: float
     center: float
     spread: float
 
     @classmethod
-    def of(cls, metric: Metric, scores: Array, low: float, high: float, first_estimate: float | None) -> _Scale:
+    def of(
+        cls, metric: Metric, scores: Array, fold: Folds, low: float, high: float, first_estimate: float | None
+    ) -> _Scale:
         floor = max(1e-12, 1e-3 * float(np.median(np.abs(scores))))
         bottom = float(np.clip(first_estimate, low, high)) if first_estimate else float(np.sqrt(low * high))
-        bare = cls(metric, low, high, bottom, np.inf, floor, 0.0, 1.0)
-        start = float(np.quantile(bare._outer(scores), 0.25))
-        y = cls(metric, low, high, bottom, start, floor, 0.0, 1.0)._y(scores)
+        images = _images(scores, fold) if metric == "error" else np.inf
+        bare = cls(metric, low, high, bottom, images, np.inf, floor, 0.0, 1.0)
+        bare = replace(bare, start=float(np.quantile(bare._outer(scores), 0.25)))
+        y = bare._y(scores)
         spread = float(y.std())
-        return cls(metric, low, high, bottom, start, floor, float(y.mean()), spread if spread > 1e-6 else 1.0)
+        return replace(bare, center=float(y.mean()), spread=spread if spread > 1e-6 else 1.0)
 
     def standardize(self, scores: Array) -> Array:
         return np.asarray((self._y(scores) - self.center) / self.spread)
+
+    @property
+    def expected_noise(self) -> float:
+        """Prior median of the noise, standardized."""
+        noise = _NOISE_OF_LOSS if self.metric_name == "loss" else _NOISE_OF_ERROR / (2 * np.sqrt(self.images))
+        return noise / self.spread
 
     def metric(self, z: Array) -> Array:
         """The metric of standardized y."""
@@ -377,6 +392,13 @@ class _Scale:
         return np.asarray(np.where(above > 0, self.start + self._knee * np.log1p(above / self._knee), y))
 
 
+def _images(scores: Array, fold: Folds) -> float:
+    """Images per fold: error rates are multiples of one over it. Too few where no fold shows a single step."""
+    steps = np.concatenate([np.diff(np.unique(np.append(scores[fold == k], 0.0))) for k in np.unique(fold)])
+    steps = steps[steps > 1e-6]
+    return float(np.clip(1 / steps.min(), 10, 1e6)) if len(steps) else 100.0
+
+
 def _root(correlation: Array) -> Array:
     """A matrix whose square is the correlation, close strengths allowed."""
     correlation = correlation.copy()
@@ -398,8 +420,14 @@ def _covariance(scale: _Scale, x1: Array, fold1: Folds, x2: Array, fold2: Folds,
     return np.asarray(bowl + g * shared + (fold1[:, None] == fold2[None, :]) * (b + d * shared))
 
 
-def _most_probable(scale: _Scale, strength: Array, fold: Folds, z: Array) -> Array:
-    """Hyperparameters of highest posterior density: marginal likelihood times log-normal priors."""
+def _most_probable(scale: _Scale, strength: Array, fold: Folds, z: Array, noise: float) -> Array:
+    """Hyperparameters of highest posterior density: marginal likelihood times log-normal priors.
+
+    Args:
+        noise: Median of the prior of the noise, standardized.
+    """
+    center = _PRIOR_CENTER.copy()
+    center[4] = np.clip(np.log(noise), *_BOUNDS[4])
     same = (fold[:, None] == fold[None, :]).astype(float)
     n = len(z)
 
@@ -441,8 +469,8 @@ def _most_probable(scale: _Scale, strength: Array, fold: Folds, z: Array) -> Arr
                 (outer * (by_offset + product + product.T)).sum() + 2 * alpha @ (slope @ _BOWL_MEAN),
             ]
         )
-        deviation = (theta - _PRIOR_CENTER) / _PRIOR_WIDTH
+        deviation = (theta - center) / _PRIOR_WIDTH
         return value + 0.5 * deviation @ deviation, gradient + deviation / _PRIOR_WIDTH
 
-    result = minimize(objective, _PRIOR_CENTER, jac=True, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 40})
+    result = minimize(objective, center, jac=True, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 40})
     return np.asarray(result.x)

@@ -252,6 +252,7 @@ def fit_curve(
     if not np.isfinite(scores[known]).any():
         return None
     low, high = record.range or record.settings.get("lambda_range") or DEFAULT_RANGE
+    estimates = scored["first_estimate"].dropna() if part == "val" else pd.Series(dtype=float)
     return RegularizationCurve.fit(
         scored["lambda"].to_numpy()[known],
         scored["fold"].to_numpy()[known],
@@ -260,6 +261,7 @@ def fit_curve(
         high=float(high) if high > low else 10 * float(low),
         folds=max(record.folds, 1),
         metric=metric,
+        first_estimate=float(np.exp(np.log(estimates).mean())) if len(estimates) else None,
     )
 
 

@@ -153,6 +153,15 @@ def test_error_rates_with_zeros() -> None:
     assert curve.interval[0] < 3e-3 < curve.interval[1]
 
 
+def test_folds_that_agree_by_luck_are_no_certainty() -> None:
+    """Every fold has 4 wrong of 100, yet five times 100 images do not tell 4 % to the last digit."""
+    strength, fold = np.repeat([0.0, 1e-4, 1e-2], 5), np.tile(np.arange(5), 3)
+    score = np.where(strength == 1e-2, 0.05, 0.04)
+    score[:2] = [0.03, 0.05]
+    curve = Table(strength, fold, score).fit(metric="error")
+    assert curve.standard_error([1e-4])[0] > 0.9 * math.sqrt(0.04 * 0.96 / 500)
+
+
 def test_a_fit_without_one_error_is_no_certainty() -> None:
     """All zeros on the left: the curve stays finite and knows that 0 of 60 is not 0."""
     strength, fold = np.repeat([0.0, 1e-4, 1e-2, 1.0], 5), np.tile(np.arange(5), 4)
@@ -194,14 +203,16 @@ def test_one_se_is_the_right_end_of_the_band_around_the_best() -> None:
 def test_more_folds_narrow_the_interval() -> None:
     strengths = [0.0, *(float(s) for s in np.geomspace(LOW, HIGH, 13))]
 
-    def width_and_regret(count: int) -> tuple[float, float]:
+    def width(count: int) -> float:
         curves = [scores(strengths, [5, *[count] * 13], noise=0.1, seed=seed).fit() for seed in range(8)]
-        widths = [np.log10(curve.interval[1] / max(curve.interval[0], LOW)) for curve in curves]
-        return float(np.mean(widths)), float(np.mean([curve.expected_regret for curve in curves]))
+        return float(np.mean([np.log10(curve.interval[1] / max(curve.interval[0], LOW)) for curve in curves]))
 
-    few, many = width_and_regret(1), width_and_regret(5)
-    assert many[0] < few[0]
-    assert many[1] < few[1]
+    assert width(5) < width(1)
+
+
+def test_more_folds_leave_less_to_gain() -> None:
+    few, many = (scores(SPREAD, [5, *[count] * 12], noise=0.1).fit() for count in (1, 5))
+    assert many.knowledge_gradient(0).max() < 0.5 * few.knowledge_gradient(0).max()
 
 
 def test_the_probability_to_be_best_is_high_at_the_best_and_nil_far_away() -> None:
@@ -252,7 +263,7 @@ def test_two_hundred_observations_are_fitted() -> None:
 def test_little_data_gives_finite_answers(table: Table, metric: Metric) -> None:
     for folds in (5, int(table.fold.max()) + 1):
         curve = table.fit(metric=metric, folds=folds)
-        values = [curve.best_value, curve.best_standard_error, curve.expected_regret, *curve.interval, *curve.band]
+        values = [curve.best_value, curve.best_standard_error, *curve.interval, *curve.band]
         assert np.isfinite(values).all()
         assert np.isfinite(curve.knowledge_gradient(0)).all()
         assert np.isfinite(curve.band_of(curve.grid)).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, TypeGuard
@@ -25,6 +26,8 @@ FIRST_FACTORS = (1.0, 10.0, 0.1)
 
 _EDGE = 10**0.25
 _LOWEST, _HIGHEST = 1e-12, 1e6
+_TURN = threading.Lock()
+"""Threads propose one after the other, each aware of what the others have just been given."""
 
 
 class FoldCurveSampler(BaseSampler):
@@ -45,6 +48,7 @@ class FoldCurveSampler(BaseSampler):
     ) -> None:
         self._seed = int(np.random.default_rng(seed).integers(2**31)) if seed is None else seed
         self._extend_range, self._parameter = extend_range, parameter
+        self._proposed: dict[tuple[str, int], float] = {}
 
     def reseed_rng(self) -> None:
         """Nothing to do: trials differ by their numbers."""
@@ -80,21 +84,36 @@ class FoldCurveSampler(BaseSampler):
         low, high = param_distribution.low, param_distribution.high
         if low == high:
             return low
-        low_for_log = low if low > 0 else high * 1e-9
+        with _TURN:
+            proposal = self._propose(study, trial, low if low > 0 else high * 1e-9, high)
+            self._proposed[study.study_name, trial.number] = proposal
+        return float(np.clip(proposal, low, high))
+
+    def _propose(self, study: optuna.Study, trial: FrozenTrial, low_for_log: float, high: float) -> float:
         seen = records.observations(study, parameter=self._parameter)
         curve = fit_curve(study, low_for_log, high, parameter=self._parameter, seen=seen)
         pending = _pending(study, trial, self._parameter, seen)
-        tried = {float(t.params[self._parameter]) for t in study.get_trials(deepcopy=False) if _counts(t, param_name)}
+        trials = study.get_trials(deepcopy=False)
+        tried = {float(t.params[self._parameter]) for t in trials if _counts(t, self._parameter)}
+        undrawn = 0
+        for other in trials:
+            if other.number != trial.number and _is_about_to_draw(other, self._parameter):
+                given = self._proposed.get((study.study_name, other.number))
+                if given is not None:
+                    tried.add(given)
+                    pending.append((given, least_seen(seen)))
+                elif other.number < trial.number:
+                    undrawn += 1  # what is best now is the earlier trial's, so that no two workers draw the same
         tried = {strength for strength in tried if low_for_log <= strength <= high}
-        proposal = low
-        for _ in range(1 + _undrawn(study, trial, self._parameter)):
+        proposal = low_for_log
+        for _ in range(1 + undrawn):
             if curve is None or len(tried) < len(FIRST_PLACES):
                 proposal = _first(low_for_log, high, seen.first_estimate, tried)
             else:
                 proposal = _most_promising(curve, seen, pending, tried)
             tried.add(proposal)
-            pending.append((proposal, _least_seen(seen)))
-        return float(np.clip(proposal, low, high))
+            pending.append((proposal, least_seen(seen)))
+        return proposal
 
 
 def fit_curve(
@@ -111,16 +130,30 @@ def fit_curve(
         return None
     folds = max(seen.folds or 1, int(seen.fold.max()) + 1)
     table = tuple(zip(seen.strength.tolist(), seen.fold.tolist(), seen.score.tolist(), strict=True))
-    return _fit(table, low, high, folds, records.metric_of(study))
+    return _fit(table, low, high, folds, records.metric_of(study), seen.first_estimate)
+
+
+def least_seen(seen: Observations, among: Collection[int] = ()) -> int:
+    """The fold with fewest scores."""
+    count = seen.folds or (int(seen.fold.max()) + 1 if len(seen.fold) else 1)
+    times = np.bincount(seen.fold, minlength=count)
+    return min(among or range(count), key=lambda fold: int(times[fold]))
 
 
 @lru_cache(maxsize=8)
 def _fit(
-    table: tuple[tuple[float, int, float], ...], low: float, high: float, folds: int, metric: records.Metric
+    table: tuple[tuple[float, int, float], ...],
+    low: float,
+    high: float,
+    folds: int,
+    metric: records.Metric,
+    first_estimate: float | None,
 ) -> RegularizationCurve:
     """Sampler, pruner and stopping rule ask about the same observations in turn: fit once."""
     strength, fold, score = zip(*table, strict=True)
-    return RegularizationCurve.fit(strength, fold, score, low=low, high=high, folds=folds, metric=metric)
+    return RegularizationCurve.fit(
+        strength, fold, score, low=low, high=high, folds=folds, metric=metric, first_estimate=first_estimate
+    )
 
 
 def _spans_decades(distribution: BaseDistribution) -> TypeGuard[FloatDistribution]:
@@ -155,18 +188,11 @@ def _most_promising(
     curve: RegularizationCurve, seen: Observations, pending: Sequence[tuple[float, int]], tried: set[float]
 ) -> float:
     """The strength of the grid with the highest knowledge gradient, those tried left out."""
-    gain = curve.knowledge_gradient(_least_seen(seen), ([s for s, _ in pending], [f for _, f in pending]))
+    gain = curve.knowledge_gradient(least_seen(seen), ([s for s, _ in pending], [f for _, f in pending]))
     candidates = curve.grid[1:]
     logs = np.log(candidates)[:, None] - np.log(np.array(sorted(tried)))[None, :]
     gain[np.abs(logs).min(axis=1) < 0.25 * math.log(candidates[1] / candidates[0])] = -np.inf
     return float(candidates[int(gain.argmax())])
-
-
-def _least_seen(seen: Observations, among: Collection[int] = ()) -> int:
-    """The fold with fewest scores."""
-    count = seen.folds or (int(seen.fold.max()) + 1 if len(seen.fold) else 1)
-    times = np.bincount(seen.fold, minlength=count)
-    return min(among or range(count), key=lambda fold: int(times[fold]))
 
 
 def _pending(study: optuna.Study, trial: FrozenTrial, parameter: str, seen: Observations) -> list[tuple[float, int]]:
@@ -179,18 +205,17 @@ def _pending(study: optuna.Study, trial: FrozenTrial, parameter: str, seen: Obse
         strength = float(other.params[parameter])
         rest = set(range(count)) - set(seen.fold[seen.strength == strength].tolist())
         if rest:
-            found.append((strength, _least_seen(seen, rest)))
+            found.append((strength, least_seen(seen, rest)))
     return found
 
 
-def _undrawn(study: optuna.Study, trial: FrozenTrial, parameter: str) -> int:
-    """How many earlier trials are about to draw their λ: what is best now is theirs, so that no two draw the same."""
-    return sum(
-        other.number < trial.number
-        and parameter not in other.params
-        and records.STRENGTH not in other.user_attrs
-        and not other.intermediate_values
-        for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+def _is_about_to_draw(trial: FrozenTrial, parameter: str) -> bool:
+    """Whether a trial is running that has no λ yet, and is not the baseline."""
+    return (
+        trial.state == TrialState.RUNNING
+        and parameter not in trial.params
+        and records.STRENGTH not in trial.user_attrs
+        and not trial.intermediate_values
     )
 
 

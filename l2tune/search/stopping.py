@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune import records
 from l2tune.curve import RegularizationCurve
-from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler, fit_curve
+from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler, fit_curve, least_seen
 
 INDISTINGUISHABLE = 0.1
 """Share of a standard error by which the expected metrics of two strengths differ at most, to count as one."""
@@ -22,16 +22,18 @@ _COMPLETIONS = 6
 class StopWhenSettled:
     """Callback for `study.optimize`: completes λ_best and λ_1se once the answer is settled, then stops.
 
-    Settled means that the expected loss from choosing λ_best now, instead of the true minimizer, is below a share of
-    the standard error of its cross-validation. λ_best and λ_1se are then queued until all their folds are done, so
-    that the reported numbers are full cross-validation scores, never extrapolations.
+    Settled means that no further fit, of whatever λ, is expected to lower the metric by more than a share of the
+    standard error of λ_best's cross-validation. (The expected loss from choosing λ_best now is no such rule: where the
+    curve is flat and the metric coarse, as error rates are, it stays high however many fits are spent. Replayed, it
+    took up to 75 fits for the error and found nothing better.) λ_best and λ_1se are then queued until all their folds
+    are done, so that the reported numbers are full cross-validation scores, never extrapolations.
 
     Args:
         share: Of the standard error.
         parameter: Name of λ.
     """
 
-    def __init__(self, share: float = 0.1, *, parameter: str = records.PARAMETER) -> None:
+    def __init__(self, share: float = 0.01, *, parameter: str = records.PARAMETER) -> None:
         if not share > 0:
             raise ValueError(f"share must be above 0, not {share}")
         self._share, self._parameter = share, parameter
@@ -48,7 +50,10 @@ class StopWhenSettled:
         if isinstance(study.sampler, FoldCurveSampler) and study.sampler.wider_range(study) is not None:
             return False
         curve = self._curve(study)
-        return curve is not None and curve.expected_regret < self._share * curve.best_standard_error
+        if curve is None:
+            return False
+        gain = curve.knowledge_gradient(least_seen(seen)).max()
+        return bool(gain < self._share * curve.best_standard_error)
 
     def missing(self, study: optuna.Study) -> list[float]:
         """λ_best, or once that is complete λ_1se, as far as it lacks folds; a list of one or none."""

@@ -114,9 +114,12 @@ class Recording(ReplayTrainer):
 
     def regret(self, strength: float) -> float:
         """In standard errors of the cross-validation at the best."""
-        at_best = self.final(self.best)
-        error = at_best.std(ddof=1) / np.sqrt(self.folds)
-        return float((self.final(strength).mean() - at_best.mean()) / error)
+        return float((self.final(strength).mean() - self.final(self.best).mean()) / self.standard_error)
+
+    @cached_property
+    def standard_error(self) -> float:
+        """Of the cross-validation at the best."""
+        return float(self.final(self.best).std(ddof=1) / np.sqrt(self.folds))
 
     def covers(self, low: float, high: float) -> bool:
         """Whether an interval holds a λ that the recording cannot tell from its best."""
@@ -184,6 +187,14 @@ class Synthetic(Recording):
 
     def final(self, strength: float) -> Array:
         return np.array([self.expected(strength, fold) for fold in range(self.folds)])
+
+    @cached_property
+    def standard_error(self) -> float:
+        at_best = self.final(self.best)
+        noise = self._noise * at_best.mean()
+        if self.metric == "error":
+            noise = np.sqrt(at_best.mean() / self.IMAGES)
+        return float(np.sqrt((at_best.var(ddof=1) + noise**2) / self.folds))
 
     def covers(self, low: float, high: float) -> bool:
         """Whether the interval holds a λ as good as the minimizer, to a thousandth of the loss or of all images."""

@@ -60,7 +60,7 @@ def test_settled_when_more_would_change_little() -> None:
 
 def test_a_smaller_share_is_settled_later() -> None:
     study = study_of({s: 2 if f == 5 else f for s, f in MANY.items()}, noise=0.2)
-    shares = [0.001, 0.01, 0.1, 1.0, 10.0]
+    shares = [1e-4, 0.001, 0.01, 0.1, 1.0]
     settled = [StopWhenSettled(share).is_settled(study) for share in shares]
     assert settled == sorted(settled)
     assert settled[-1]
