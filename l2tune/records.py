@@ -9,6 +9,7 @@
 | trial | `l2tune:strength` | λ, 0.0 for the baseline |
 | trial | `l2tune:fold:K` | `FoldRecord` of fold K |
 | trial | `l2tune:complete` | true: all folds are wanted, whatever a pruner says |
+| trial | `l2tune:audit` | true: finishes a λ that was pruned, to see whether that was right |
 | trial | `l2tune:bias_variance` | decomposition over the folds' predictions of the test images |
 | trial | intermediate value | fold pruning: step = fold, its metric; epoch pruning: step = epoch, mean over folds |
 """
@@ -37,6 +38,7 @@ PREFIX = "l2tune:"
 PARAMETER = "lambda"
 STRENGTH = PREFIX + "strength"
 COMPLETE = PREFIX + "complete"
+AUDIT = PREFIX + "audit"
 BIAS_VARIANCE = PREFIX + "bias_variance"
 RANGE = PREFIX + "range"
 _FOLD = PREFIX + "fold:"
@@ -148,7 +150,7 @@ class StudyRecord:
         range: Lowest and highest λ that could be proposed, widening included; None if no trial drew a λ.
         fits: One row per trial and fold; `reused` rows were trained by an earlier trial of the same λ.
         epochs: One row per trial, fold and epoch (reused ones left out).
-        trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete`.
+        trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete, audit`.
         layers: One row per trial, fold and layer: `weight_norm`.
         predictions: One row per trial with bias and variance of its folds' predictions of the test images.
     """
@@ -415,6 +417,7 @@ def read_study(study: optuna.Study) -> StudyRecord:
                 "value": trial.value if trial.state == TrialState.COMPLETE and not several else None,
                 "seconds": duration,
                 "complete": bool(trial.user_attrs.get(COMPLETE, False)),
+                "audit": bool(trial.user_attrs.get(AUDIT, False)),
             }
         )
     fit_table = _table(fits, _FIT_COLUMNS)
@@ -440,6 +443,7 @@ def read_study(study: optuna.Study) -> StudyRecord:
                 "value": float,
                 "seconds": float,
                 "complete": bool,
+                "audit": bool,
             },
         ),
         layers=_table(layers, {"trial": int, "lambda": float, "fold": int, "layer": str, "weight_norm": float}),

@@ -41,6 +41,7 @@ def search_command(
     from l2tune.commands.progress import Progress
     from l2tune.errors import SearchAborted
     from l2tune.members import together
+    from l2tune.search.audit import audit_line
     from l2tune.search.choices import EPOCH_PRUNING_RISK
     from l2tune.search.runner import Budget, run_search
     from l2tune.search.stopping import StopWhenSettled
@@ -74,7 +75,7 @@ def search_command(
             why = run_search(
                 study,
                 objective,
-                Budget(settings.search.trials, settings.search.timeout, together(trainer)),
+                Budget(settings.search.trials, settings.search.timeout, together(trainer), settings.search.audit),
                 settle=StopWhenSettled() if settings.search.sampler == "curve" else None,
                 on_trial=progress.trial,
             )
@@ -84,6 +85,8 @@ def search_command(
             why, status = str(error), 1
     progress.say(f"{why}; {progress.summary()}")
     try:
+        if settings.search.audit:
+            progress.say(audit_line(study))
         tradeoff = write_results(study, settings.out)
     except STORAGE_ERRORS as error:
         raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no report") from error

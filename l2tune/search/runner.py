@@ -13,8 +13,10 @@ import optuna
 from optuna.storages._heartbeat import BaseHeartbeatThread, get_heartbeat_thread
 from optuna.trial import FrozenTrial, TrialState
 
+from l2tune import records
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.objectives import CrossValidationObjective, OpenTrial
+from l2tune.search.audit import queue_audit
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.study import STORAGE_ERRORS, ask_trial, reason, requeue, requeue_lost_trials
 
@@ -29,11 +31,13 @@ class Budget:
         trials: Trials that the study may hold in all, the baseline included.
         seconds: From now on; no new trial is begun afterwards.
         batch: Trials trained together.
+        audit: Pruned strengths to finish in the end, beyond `trials`.
     """
 
     trials: int
     seconds: float | None = None
     batch: int = 1
+    audit: int = 0
 
 
 def run_search(
@@ -65,7 +69,7 @@ def run_search(
         while True:
             why = ""
             while len(active) < budget.batch and not why:
-                why = _why_stop(study, budget, settle, time.monotonic() - began)
+                why = _why_stop(study, budget, settle, time.monotonic() - began, objective.settings.search.seed)
                 if not why:
                     active.append(_begin(study, objective))
             if not active:
@@ -132,14 +136,24 @@ def _requeue(study: optuna.Study, trial: optuna.Trial) -> None:
         requeue(study, _frozen(study, trial))
 
 
-def _why_stop(study: optuna.Study, budget: Budget, settle: StopWhenSettled | None, seconds: float) -> str:
-    """Why no further trial should begin; empty if one should. May queue the trials that complete the answer."""
-    states = [t.state for t in study.get_trials(deepcopy=False)]
+def _why_stop(study: optuna.Study, budget: Budget, settle: StopWhenSettled | None, seconds: float, seed: int) -> str:
+    """Why no further trial should begin; empty if one should. May queue trials that complete or audit the answer."""
+    if budget.seconds is not None and seconds >= budget.seconds:
+        return f"the {budget.seconds:g} s are over"
+    why = _why_settled(study, budget, settle)
+    if why and budget.audit:
+        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if any(t.user_attrs.get(records.AUDIT) for t in waiting) or queue_audit(study, budget.audit, seed):
+            return ""
+    return why
+
+
+def _why_settled(study: optuna.Study, budget: Budget, settle: StopWhenSettled | None) -> str:
+    """Why the search proper is over; empty if it is not. May queue the trials that complete the answer."""
+    states = [t.state for t in study.get_trials(deepcopy=False) if not t.user_attrs.get(records.AUDIT)]
     begun = sum(state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING) for state in states)
     if begun >= budget.trials:
         return f"all {budget.trials} trials are done"
-    if budget.seconds is not None and seconds >= budget.seconds:
-        return f"the {budget.seconds:g} s are over"
     if settle is None or TrialState.WAITING in states:
         return ""
     if settle.is_settled(study):

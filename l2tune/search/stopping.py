@@ -75,7 +75,7 @@ class StopWhenSettled:
             How many are queued or running.
         """
         trials = study.get_trials(deepcopy=False)
-        marked = [t for t in trials if t.user_attrs.get(records.COMPLETE)]
+        marked = [t for t in trials if t.user_attrs.get(records.COMPLETE) and not t.user_attrs.get(records.AUDIT)]
         waiting = sum(not t.state.is_finished() for t in marked)
         if waiting or sum(t.state == TrialState.COMPLETE for t in marked) >= _COMPLETIONS:
             return waiting

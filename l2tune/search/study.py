@@ -165,7 +165,7 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> bool:
         study.tell(trial.number, state=TrialState.FAIL)
     except (ValueError, RuntimeError, optuna.exceptions.UpdateFinishedTrialError):
         return False
-    attrs = {k: v for k, v in trial.user_attrs.items() if k in (records.STRENGTH, records.COMPLETE)}
+    attrs = {k: v for k, v in trial.user_attrs.items() if k in (records.STRENGTH, records.COMPLETE, records.AUDIT)}
     if records.PARAMETER in trial.params:
         study.enqueue_trial({records.PARAMETER: trial.params[records.PARAMETER]}, user_attrs=attrs)
     return True
