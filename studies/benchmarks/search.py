@@ -26,7 +26,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from multiprocessing import get_context
@@ -448,6 +448,15 @@ def _cell(column: str, value: Any) -> str:
     return f"{value:.1f}" if column in ("settled", "fits", "most fits", "seconds") else f"{value:.2f}"
 
 
+def _without_nan(value: Any) -> Any:
+    """As JSON has it: null for what is not a number."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--recordings", type=Path, action="append", default=[], help="further folders of recordings")
@@ -485,13 +494,24 @@ def main() -> None:
         "seconds": round(time.perf_counter() - began),
     }
     given.out.mkdir(parents=True, exist_ok=True)
-    rounded = [
-        {k: [float(f"{v:.4g}") for v in x] if isinstance(x, list) else x for k, x in asdict(o).items()}
+    searches = [
+        {
+            "recording": o.recording,
+            "strategy": o.strategy,
+            "seed": o.seed,
+            "settled": o.settled,
+            "fits": round(o.costs[-1], 2),
+            "lambda": float(f"{o.choices[-1]:.4g}"),
+            "gain": round(o.gains[-1], 4),
+            "regret": round(o.regret, 4),
+            "interval": o.interval and [float(f"{end:.3g}") for end in o.interval],
+            "covered": o.covered,
+        }
         for o in outcomes
     ]
-    content = about | {"table": json.loads(table.round(4).to_json(orient="records")), "searches": rounded}
+    content = about | {"table": json.loads(table.round(4).to_json(orient="records")), "searches": searches}
     file = f"{'synthetic' if given.synthetic else 'search'}-{given.metric}"
-    (given.out / f"{file}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    (given.out / f"{file}.json").write_text(json.dumps(_without_nan(content), separators=(",", ":")) + "\n")
     head = f"# Search strategies, validation {given.metric}, {given.seeds} seeds each, {about['date']}\n\n"
     (given.out / f"{file}.md").write_text(head + markdown(table))
     with pd.option_context("display.width", 250, "display.max_columns", 40, "display.max_rows", 500):
