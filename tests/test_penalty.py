@@ -161,7 +161,7 @@ def test_penalty_term_is_lambda_times_the_sum_of_squares_without_a_half():
 class TestRegularizedParameters:
     def test_simple_cnn_weights_without_biases(self):
         model = simple_cnn((1, 8, 8), 10)
-        assert list(regularized_parameters(model)) == ["0.weight", "2.weight", "5.weight", "7.weight"]
+        assert list(regularized_parameters(model)) == ["conv1.weight", "conv2.weight", "fc1.weight", "fc2.weight"]
         assert list(regularized_parameters(model, "all")) == [name for name, _ in model.named_parameters()]
 
     def test_norm_parameters_are_left_out(self):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from l2tune.curve import RegularizationCurve
 from l2tune.strength import from_weight_decay, show, weight_decay
@@ -21,89 +23,45 @@ _CURVES = 60
 
 
 def tradeoff_figure(t: Tradeoff) -> go.Figure | None:
-    """Training and validation metric over λ, the regimes, λ_best with its interval, λ_1se and the baseline.
+    """Validation metric over λ, close up, above training: regimes, λ_best with its interval, λ_1se and the baseline.
 
     None if every fit diverged, so that there is no curve.
     """
     metric, curve = t.record.metric, t.curve
     if curve is None:
         return None
-    figure = _figure("λ (log scale)", _title(metric))
-    strengths = np.geomspace(curve.low, curve.high, _POINTS)
-    scored = final_folds(t.record)
-    positive = scored[scored["lambda"] > 0]
-    _band(figure, strengths, curve, "validation", BLUE)
-    train = _train_curve(t)
-    if train is not None:
-        _band(figure, strengths, train, "training", ORANGE)
-    for part, color, symbol in (("val", BLUE, "circle"), ("train", ORANGE, "diamond")):
-        values = positive[f"{part}_{metric}"]
-        figure.add_scatter(
-            x=positive["lambda"],
-            y=values,
-            mode="markers",
-            name="folds, validation" if part == "val" else "folds, training",
-            marker={"color": color, "size": 6, "opacity": 0.55, "symbol": symbol},
-            customdata=np.stack([positive["fold"] + 1, positive["trial"] + 1, 2 * positive["lambda"]], axis=1),
-            hovertemplate=(
-                "λ %{x:.3g} (weight decay %{customdata[2]:.3g})<br>fold %{customdata[0]}, trial %{customdata[1]}<br>"
-                f"{metric} %{{y:.4g}}<extra>{'validation' if part == 'val' else 'training'}</extra>"
-            ),
-        )
-    low, high = t.band
+    figure = _figure(rows=2, heights=(0.66, 0.34))
     edges = (math.log10(curve.low), math.log10(curve.high))
-    inner = (math.log10(low) if low > 0 else edges[0], math.log10(high) if high > 0 else edges[0])
-    _regime(figure, edges[0], inner[0], "overfits", VERMILION)
-    _regime(figure, inner[0], inner[1], "balanced", GREEN)
-    _regime(figure, inner[1], edges[1], "underfits", PURPLE)
-    if t.baseline_value is not None and np.isfinite(t.baseline_value):
-        base = t.strengths[t.strengths["lambda"] == 0].iloc[0]
-        error = base["validation_se"] if np.isfinite(base["validation_se"]) else 0.0
-        figure.add_hrect(
-            y0=t.baseline_value - error, y1=t.baseline_value + error, fillcolor=_GREY, opacity=0.15, line_width=0
-        )
-        figure.add_hline(
-            y=t.baseline_value,
-            line={"color": _GREY, "dash": "dot", "width": 1.5},
-            annotation={"text": "λ = 0, validation", "font": {"color": _GREY}},
-            annotation_position="top right",
-        )
+    _regimes(figure, t, edges)
+    strengths = np.geomspace(curve.low, curve.high, _POINTS)
+    _band(figure, strengths, curve, "validation", BLUE, row=1)
+    train = fit_curve(t.record, final_folds(t.record), metric, part="train")
+    if train is not None:
+        _band(figure, strengths, train, "training", ORANGE, row=2)
+    _fold_points(figure, t)
+    _baseline(figure, t)
     if t.best_lambda > 0:
-        _line(figure, t.best_lambda, f"best λ {show(t.best_lambda)}", "solid", 1.0)
-        figure.add_scatter(
-            x=[t.best_lambda],
-            y=[t.best_value],
-            mode="markers",
-            name="best λ, 95 % interval",
-            marker={"color": GREEN, "size": 12, "symbol": "star"},
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [max(t.interval[1] - t.best_lambda, 0)],
-                "arrayminus": [max(t.best_lambda - max(t.interval[0], curve.low), 0)],
-                "color": GREEN,
-            },
-            error_y={"type": "data", "array": [np.nan_to_num(t.best_standard_error)], "color": GREEN},
-            hovertemplate=f"best λ {show(t.best_lambda)}<br>{metric} {t.best_value:.4g}<extra></extra>",
-        )
+        _best(figure, t)
     if t.one_se_lambda > t.best_lambda:
-        _line(figure, t.one_se_lambda, f"one-SE λ {show(t.one_se_lambda)}", "dash", 0.93)
+        _line(figure, t.one_se_lambda, f"one-SE λ {show(t.one_se_lambda)}", "dash", 0.95)
     reference = t.record.settings.get("reference_weight_decay")
     if reference:
-        _line(figure, from_weight_decay(float(reference)), f"weight decay {float(reference):g}", "dot", 0.86)
+        _line(figure, from_weight_decay(float(reference)), f"weight decay {float(reference):g}", "dot", 0.90)
     figure.update_xaxes(type="log", range=list(edges))
-    _log_where_positive(figure, metric, t.strengths[["train", "validation"]].to_numpy())
+    figure.update_xaxes(title="λ (log scale)", row=2)
+    figure.update_yaxes(title=f"validation {_title(metric)}", range=_close_up(t, curve), row=1)
+    figure.update_yaxes(title="training", row=2)
+    figure.update_yaxes(_training_axis(t), row=2)
     return figure
 
 
 def gap_figure(t: Tradeoff) -> go.Figure:
-    """Generalization gap (validation − training) and training metric over λ, with standard errors of the folds."""
-    metric = t.record.metric
-    figure = _figure("λ (log scale)", _title(metric))
+    """Overfitting (validation − training) and underfitting (training above the best fit) over λ ± standard errors."""
+    figure = _figure("λ (log scale)", _title(t.metric))
     table = t.strengths[(t.strengths["lambda"] > 0) & t.strengths["gap"].notna()]
     for column, name, color in (
-        ("gap", "overfitting: validation − training", VERMILION),
-        ("train", "underfitting: training", PURPLE),
+        ("gap", "overfit: validation − training", VERMILION),
+        ("excess", "underfit: training − best fit", PURPLE),
     ):
         figure.add_scatter(
             x=table["lambda"],
@@ -116,7 +74,12 @@ def gap_figure(t: Tradeoff) -> go.Figure:
         )
     if t.best_lambda > 0:
         _line(figure, t.best_lambda, f"best λ {show(t.best_lambda)}", "solid", 1.0)
-    figure.update_xaxes(type="log")
+    figure.update_xaxes(type="log", range=_edges(t))
+    if t.baseline_value is not None and len(table):
+        near = 2 * max(t.baseline_value, t.best_value)
+        low = min(0.0, float((table["gap"] - table["gap_se"].fillna(0)).min()))
+        if table[["gap", "excess"]].max().max() > near:  # what is far worse than λ = 0 would flatten all else
+            figure.update_yaxes(range=[max(low, -near) - 0.05 * near, near])
     return figure
 
 
@@ -135,7 +98,7 @@ def bias_variance_figure(t: Tradeoff) -> go.Figure | None:
     figure.add_scatter(
         x=table["lambda"], y=table[part], mode="lines", name="both", line={"color": _GREY, "dash": "dot"}
     )
-    figure.update_xaxes(type="log")
+    figure.update_xaxes(type="log", range=_edges(t))
     return figure
 
 
@@ -179,7 +142,8 @@ def learning_figure(t: Tradeoff) -> go.Figure | None:
             "showscale": True,
         },
     )
-    _log_where_positive(figure, metric, epochs[f"val_{metric}"].to_numpy())
+    if _spans_decades(metric, epochs[f"val_{metric}"]):
+        figure.update_yaxes(type="log", exponentformat="power")
     return figure
 
 
@@ -200,8 +164,11 @@ def weights_figure(t: Tradeoff) -> go.Figure | None:
             name=str(layer),
             line={"color": colors[index % len(colors)], "dash": ("solid", "dash", "dot")[index // len(colors) % 3]},
         )
-    figure.update_xaxes(type="log")
-    figure.update_yaxes(type="log")
+    figure.update_xaxes(type="log", range=_edges(t))
+    top = float((layers["weight_norm"] ** 2).max())
+    figure.update_yaxes(type="log", exponentformat="power")
+    if top > 0:  # what decays to nothing would flatten all else
+        figure.update_yaxes(range=[math.log10(top) - 6, math.log10(top) + 0.3])
     return figure
 
 
@@ -222,12 +189,12 @@ def network_figure(t: Tradeoff) -> go.Figure | None:
             )
     if not figure.data:
         return None
-    figure.update_xaxes(type="log")
+    figure.update_xaxes(type="log", range=_edges(t))
     return figure
 
 
-def _figure(x: str, y: str) -> go.Figure:
-    figure = go.Figure()
+def _figure(x: str = "", y: str = "", *, rows: int = 1, heights: Sequence[float] | None = None) -> go.Figure:
+    figure = make_subplots(rows=rows, shared_xaxes=True, vertical_spacing=0.06, row_heights=heights)
     grid = {"gridcolor": "rgba(127,127,127,0.2)", "zeroline": False, "linecolor": _GREY, "ticks": "outside"}
     figure.update_layout(
         template="none",
@@ -247,52 +214,172 @@ def _title(metric: str) -> str:
     return "cross-entropy (nats)" if metric == "loss" else "error rate"
 
 
-def _log_where_positive(figure: go.Figure, metric: str, values: Any) -> None:
+def _edges(t: Tradeoff) -> list[float] | None:
+    """Ends of the λ axis, as logarithms."""
+    return None if t.curve is None else [math.log10(t.curve.low), math.log10(t.curve.high)]
+
+
+def _spans_decades(metric: str, values: Any) -> bool:
     finite = np.asarray(values, float)
     finite = finite[np.isfinite(finite)]
-    if metric == "loss" and len(finite) and finite.min() > 0 and finite.max() > 20 * finite.min():
-        figure.update_yaxes(type="log")
+    return metric == "loss" and len(finite) > 0 and finite.min() > 0 and finite.max() > 20 * finite.min()
 
 
-def _band(figure: go.Figure, strengths: Any, curve: RegularizationCurve, name: str, color: str) -> None:
+def _training_axis(t: Tradeoff) -> dict[str, Any]:
+    """As far as there are values: where there are few, the curve's band would go far beyond."""
+    values = t.strengths["train"].dropna().to_numpy()
+    if not len(values):
+        return {}
+    if _spans_decades(t.metric, values):
+        ends = [math.log10(values.min()) - 0.3, math.log10(values.max()) + 0.3]
+        return {"type": "log", "exponentformat": "power", "dtick": 1, "range": ends}
+    return {"range": [0.0, 1.15 * float(values.max())]}
+
+
+def _close_up(t: Tradeoff, curve: RegularizationCurve) -> list[float]:
+    """Validation values from the best to somewhat above λ = 0; where the network learns nothing the curve leaves it."""
+    scored = final_folds(t.record)
+    level = t.baseline_value if t.baseline_value is not None else float(curve.mean([curve.low])[0])
+    top = max(1.25 * level, 1.7 * t.best_value)
+    points = scored.loc[scored[f"val_{t.metric}"] <= top, f"val_{t.metric}"]
+    low = min([t.best_value, *points])
+    return [max(0.0, low - 0.08 * (top - low)), top]
+
+
+def _band(figure: go.Figure, strengths: Any, curve: RegularizationCurve, name: str, color: str, row: int) -> None:
     low, high = curve.band_of(strengths)
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     figure.add_scatter(
-        x=np.concatenate([strengths, strengths[::-1]]),
-        y=np.concatenate([high, np.maximum(low, 1e-9)[::-1]]),
+        x=_short(np.concatenate([strengths, strengths[::-1]])),
+        y=_short(np.concatenate([high, np.maximum(low, 1e-9)[::-1]])),
         fill="toself",
         fillcolor=f"rgba({red},{green},{blue},0.15)",
         line={"width": 0},
         mode="lines",
         hoverinfo="skip",
         showlegend=False,
+        row=row,
+        col=1,
     )
     figure.add_scatter(
-        x=strengths,
-        y=curve.mean(strengths),
+        x=_short(strengths),
+        y=_short(curve.mean(strengths)),
         mode="lines",
         name=f"{name} (expected, 95 % band)",
         line={"color": color, "width": 2.5},
         hoverinfo="skip",
+        row=row,
+        col=1,
     )
 
 
-def _train_curve(t: Tradeoff) -> RegularizationCurve | None:
-    return fit_curve(t.record, final_folds(t.record), t.metric, part="train")
+def _short(values: Any) -> list[float]:
+    """Four digits: a figure in the dashboard is sent with every page."""
+    return [float(f"{value:.4g}") for value in values]
 
 
-def _regime(figure: go.Figure, low: float, high: float, text: str, color: str) -> None:
-    if high - low <= 1e-9:
-        return
-    figure.add_vrect(x0=10**low, x1=10**high, fillcolor=color, opacity=0.07, line_width=0, layer="below")
-    if high - low > 0.12:
-        figure.add_annotation(
-            x=(low + high) / 2, y=0.02, yref="paper", text=text, showarrow=False, font={"color": color, "size": 13}
+def _fold_points(figure: go.Figure, t: Tradeoff) -> None:
+    scored = final_folds(t.record)
+    positive = scored[scored["lambda"] > 0]
+    for row, part, name, color in ((1, "val", "validation", BLUE), (2, "train", "training", ORANGE)):
+        figure.add_scatter(
+            x=_short(positive["lambda"]),
+            y=_short(positive[f"{part}_{t.metric}"]),
+            mode="markers",
+            name=f"folds, {name}",
+            showlegend=row == 1,
+            marker={"color": color, "size": 6, "opacity": 0.55},
+            customdata=[
+                [int(fold) + 1, int(trial) + 1, float(f"{weight_decay(strength):.3g}")]
+                for fold, trial, strength in positive[["fold", "trial", "lambda"]].to_numpy()
+            ],
+            hovertemplate=(
+                "λ %{x:.3g} (weight decay %{customdata[2]})<br>fold %{customdata[0]}, trial %{customdata[1]}<br>"
+                f"{t.metric} %{{y:.4g}}<extra>{name}</extra>"
+            ),
+            row=row,
+            col=1,
         )
 
 
+def _baseline(figure: go.Figure, t: Tradeoff) -> None:
+    """λ = 0 as a horizontal band: mean and one standard error of validation, and the mean of training."""
+    base = t.row(0.0)
+    if base is None or not math.isfinite(base["validation"]):
+        return
+    error = base["validation_se"] if math.isfinite(base["validation_se"]) else 0.0
+    level = base["validation"]
+    figure.add_hrect(y0=level - error, y1=level + error, fillcolor=_GREY, opacity=0.15, line_width=0, row=1, col=1)
+    for row, value in ((1, level), (2, base["train"])):
+        if math.isfinite(value):
+            line = {"color": _GREY, "dash": "dot", "width": 1.5}
+            figure.add_hline(y=value, line=line, row=row, col=1)
+    note = {"text": "λ = 0", "font": {"color": _GREY}, "showarrow": False, "xanchor": "left", "yanchor": "bottom"}
+    figure.add_annotation(note | {"x": 0.005, "xref": "x domain", "y": level, "yref": "y"})
+
+
+def _best(figure: go.Figure, t: Tradeoff) -> None:
+    low, high = t.interval
+    _line(figure, t.best_lambda, f"best λ {show(t.best_lambda)}", "solid", 1.0)
+    figure.add_scatter(
+        x=[t.best_lambda],
+        y=[t.best_value],
+        mode="markers",
+        name="best λ, 95 % interval",
+        marker={"color": GREEN, "size": 12, "symbol": "star"},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [max(high - t.best_lambda, 0.0)],
+            "arrayminus": [min(max(t.best_lambda - low, 0.0), t.best_lambda * (1 - 1e-9))],
+            "color": GREEN,
+        },
+        error_y={"type": "data", "array": [float(np.nan_to_num(t.best_standard_error))], "color": GREEN},
+        hovertemplate=f"best λ {show(t.best_lambda)}<br>{t.metric} {t.best_value:.4g}<extra></extra>",
+        row=1,
+        col=1,
+    )
+
+
+def _regimes(figure: go.Figure, t: Tradeoff, edges: tuple[float, float]) -> None:
+    """Shaded: where the network overfits, is balanced, underfits."""
+    inner = [math.log10(end) if end > 0 else edges[0] for end in t.band]
+    low, high = np.clip(inner, *edges)
+    for left, right, text, color in (
+        (edges[0], low, "overfits", VERMILION),
+        (low, high, "balanced", GREEN),
+        (high, edges[1], "underfits", PURPLE),
+    ):
+        if right - left <= 1e-9:
+            continue
+        figure.add_shape(
+            type="rect",
+            x0=10**left,
+            x1=10**right,
+            xref="x",
+            y0=0,
+            y1=1,
+            yref="paper",
+            fillcolor=color,
+            opacity=0.07,
+            line_width=0,
+            layer="below",
+        )
+        if right - left > 0.12:
+            figure.add_annotation(
+                x=(left + right) / 2,
+                y=0.385,
+                yref="paper",
+                text=text,
+                showarrow=False,
+                font={"color": color, "size": 13},
+            )
+
+
 def _line(figure: go.Figure, strength: float, text: str, dash: str, height: float) -> None:
-    figure.add_vline(x=strength, line={"color": GREEN, "dash": dash, "width": 1.5})
+    """A vertical line through all panels, with its name."""
+    line = {"color": GREEN, "dash": dash, "width": 1.5}
+    figure.add_shape(type="line", x0=strength, x1=strength, xref="x", y0=0, y1=1, yref="paper", line=line)
     figure.add_annotation(
         x=math.log10(strength),
         y=height,
@@ -300,6 +387,7 @@ def _line(figure: go.Figure, strength: float, text: str, dash: str, height: floa
         text=text,
         showarrow=False,
         xanchor="left",
+        yanchor="top",
         xshift=4,
         font={"color": GREEN, "size": 12},
         hovertext=f"weight decay {weight_decay(strength):.3g}",

@@ -15,6 +15,7 @@ from l2tune.report import figures
 from l2tune.settings import build
 from l2tune.strength import show, weight_decay
 from l2tune.tradeoff import Tradeoff, final_folds
+from l2tune.verdict import amount
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --soft: #5a5a5a; --page: #ffffff; --card: #f5f6f8; --line: #d9dce1; }
@@ -24,12 +25,13 @@ _STYLE = """
 body { margin: 0 auto; padding: 1rem; max-width: 64rem; font: 16px/1.5 system-ui, sans-serif;
   color: var(--ink); background: var(--page); }
 h1 { font-size: 1.3rem; margin: .2rem 0; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
+li { margin: .3rem 0; }
 p.note { color: var(--soft); margin: .2rem 0 .6rem; font-size: .9rem; }
 .verdict { background: var(--card); border-left: 4px solid #009E73; padding: .8rem 1rem; border-radius: 4px; }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .6rem; margin: .8rem 0; }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); gap: .6rem; margin: .8rem 0; }
 .numbers div { background: var(--card); padding: .6rem .8rem; border-radius: 4px; }
-.numbers b { display: block; font-size: 1.25rem; } .numbers span { color: var(--soft); font-size: .85rem; }
-.figure { height: 30rem; } .figure.small { height: 22rem; }
+.numbers b { display: block; font-size: 1.1rem; overflow-wrap: anywhere; } .numbers span { color: var(--soft); font-size: .85rem; }
+.figure { height: 36rem; } .figure.small { height: 22rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
@@ -58,7 +60,7 @@ draw();
 
 def render(t: Tradeoff) -> str:
     """The whole page. Names from the data and the study are escaped; scripts come from this package alone."""
-    parts = [] if t.curve is None else [_numbers(t)]
+    parts = [_findings(t)] if t.curve is None else [_numbers(t), _findings(t)]
     for title, note, figure, name in (
         ("Tradeoff", _TRADEOFF, figures.tradeoff_figure(t), "tradeoff"),
         ("Overfitting and underfitting", _GAP, figures.gap_figure(t), "gap"),
@@ -82,33 +84,54 @@ def render(t: Tradeoff) -> str:
 
 
 _TRADEOFF = (
-    "Expected training and validation metric over λ with 95 % bands; points are folds. Grey: λ = 0, validation ± one "
-    "standard error. Shaded: where the network overfits, is balanced (within one standard error of the best) and "
-    "underfits."
+    "Expected validation metric over λ close up, training below, with 95 % bands; points are folds. Grey: "
+    "λ = 0 with one standard error. Shaded: where the network overfits, is balanced (within one standard error of the "
+    "best) and underfits. Where a curve leaves the picture the network is far worse than without regularization."
 )
-_GAP = "Means over the folds done at each λ, ± one standard error."
+_GAP = (
+    "Overfit: by how much validation is worse than training. Underfit: by how much training is worse than at the λ "
+    "that fits the training images best. Means over the folds done at each λ, ± one standard error."
+)
 _BIAS = (
     "Every fold's network predicts the same test images: bias is the loss of their central prediction, variance what "
     "they differ by (Yang et al., 2020; Domingos, 2000). The folds share training images, so the variance over "
     "entirely new images is larger than shown."
 )
+_OUTCOMES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running or cut off", "FAIL": "interrupted"}
 _LEARNING = "Validation metric by epoch, mean over the folds done; grey is λ = 0, faint lines lack folds."
 _NETWORK = "Mean over folds: lower input gradients mean a smoother network. On the test images."
 
 
 def _numbers(t: Tradeoff) -> str:
-    metric, unit = t.record.metric, " nats" if t.record.metric == "loss" else ""
     low, high = t.interval
+    scored = f"validation {t.metric}"
     cells = [
-        (show(t.best_lambda), "best λ"),
-        (f"{weight_decay(t.best_lambda):.3g}", "weight_decay for PyTorch"),
-        (f"{show(low)} … {show(high)}", "95 % interval of the best λ"),
-        (show(t.one_se_lambda), f"one-SE λ (weight_decay {weight_decay(t.one_se_lambda):.3g})"),
-        (f"{t.best_value:.4g} ± {t.best_standard_error:.2g}", f"validation {metric}{unit} at the best λ"),
+        (f"weight_decay={show(t.weight_decay)}", f"to paste into PyTorch: λ = {show(t.best_lambda)}"),
+        (f"{show(low)} to {show(high)}", "95 % credible interval of the best λ"),
+        (
+            f"weight_decay={show(weight_decay(t.one_se_lambda))}",
+            f"strongest as good: one-SE λ = {show(t.one_se_lambda)}",
+        ),
+        (_amount(t, t.best_value, t.best_standard_error), f"{scored} at the best λ ± one standard error"),
     ]
     if t.baseline_value is not None:
-        cells.append((f"{t.baseline_value:.4g}", f"validation {metric}{unit} at λ = 0"))
+        cells.append((_amount(t, t.baseline_value), f"{scored} at λ = 0"))
+    if t.gain is not None and t.gain_lambda:
+        span = " to ".join(amount(end, t.metric, unit=False) for end in t.gain.interval)
+        cells.append((amount(t.gain.mean, t.metric), f"gained over λ = 0 at λ = {show(t.gain_lambda)} (95 %: {span})"))
     return '<div class="numbers">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in cells) + "</div>"
+
+
+def _amount(t: Tradeoff, value: float, error: float = math.nan) -> str:
+    if math.isnan(error):
+        return amount(value, t.metric)
+    return f"{amount(value, t.metric, unit=False)} ± {amount(error, t.metric)}"
+
+
+def _findings(t: Tradeoff) -> str:
+    """What the brief verdict leaves out."""
+    more = [finding.text for finding in t.findings if finding.text not in t.verdict]
+    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in more)}</ul>" if more else ""
 
 
 def _section(title: str, note: str, figure: go.Figure, name: str, *, small: bool = False) -> str:
@@ -153,16 +176,35 @@ def _by_fold(t: Tradeoff) -> str:
 def _search(t: Tradeoff) -> str:
     trials, fits = t.record.trials, t.record.fits
     trained = fits[~fits["reused"]]
+    spent = trained.groupby("trial")["epochs"].sum() / max(1, int(t.record.trainer.get("epochs") or 1))
     states = trials["state"].value_counts()
-    grid = len(trials[trials["state"].isin(["COMPLETE", "PRUNED"])]) * t.record.folds
+    grid = trials.loc[trials["state"].isin(["COMPLETE", "PRUNED"]), "lambda"].nunique() * t.record.folds
     words = (
-        f"{len(trained)} fits in {trained['seconds'].sum():.0f} s of training, of {grid} that the same strengths would "
-        f"take on all folds; {states.get('COMPLETE', 0)} trials complete, {states.get('PRUNED', 0)} pruned"
-        + (f", {states['RUNNING']} running" if "RUNNING" in states else "")
+        f"{spent.sum():.3g} fits in {trained['seconds'].sum():.0f} s of training; all folds of the same strengths "
+        f"would take {grid}. {states.get('COMPLETE', 0)} trials complete, {states.get('PRUNED', 0)} pruned"
+        + (f", {states['RUNNING']} running or cut off" if "RUNNING" in states else "")
         + (f", {states['FAIL']} interrupted or failed" if "FAIL" in states else "")
         + "."
     )
-    return f"<h2>How the search went</h2><p>{words}</p>"
+    rows = [
+        [
+            str(trial + 1),
+            show(strength),
+            _OUTCOMES.get(state, state.lower()),
+            f"{spent.get(trial, 0.0):.3g}",
+            f"{folds} of {t.record.folds}",
+            "–" if value is None or math.isnan(value) else f"{value:.4g}",
+        ]
+        for trial, strength, state, folds, value in trials[["trial", "lambda", "state", "folds", "value"]].itertuples(
+            index=False
+        )
+    ]
+    head = ["trial", "λ", "outcome", "fits spent", "folds done", f"mean validation {t.metric} of these"]
+    note = (
+        "A trial is pruned when its λ is improbable to be as good as the best; folds that an earlier trial of the same "
+        "λ has run are taken over."
+    )
+    return f"<h2>How the search went</h2><p>{words}</p><p class='note'>{note}</p>{_table(head, rows)}"
 
 
 def _settings(t: Tradeoff) -> str:

@@ -13,7 +13,7 @@ folds anew and shifts the range by up to a quarter of a decade, so that no strat
 
     python studies/benchmarks/search.py --synthetic --only l2tune           # curves whose minimizer is known
 
-Writes `results/search-METRIC.json` and `.md`, or `results/synthetic-METRIC.*`.
+Writes `results/search-METRIC.json` and `.md` (with `--picture`, `.svg`), or `results/synthetic-METRIC.*`.
 """
 
 from __future__ import annotations
@@ -371,6 +371,10 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
+UNDRAWN = ("l2tune, no first estimate", "tpe, none", "qmc, none", "random, none")
+"""Left out of the picture, which has room for eight."""
+
+
 def search(source: Path | str, metric: Metric, strategy: str, seed: int) -> Outcome:
     """Run one search over a recording's file or a synthetic shape."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -448,6 +452,37 @@ def _cell(column: str, value: Any) -> str:
     return f"{value:.1f}" if column in ("settled", "fits", "most fits", "seconds") else f"{value:.2f}"
 
 
+def draw(table: pd.DataFrame, metric: Metric, file: Path) -> None:
+    """Mean gain against fits spent, one panel per recording where λ > 0 beats λ = 0; needs kaleido and a Chromium."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    names = [name for name, rows in table.groupby("recording", sort=False) if rows["gain"].notna().all()]
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = make_subplots(rows, columns, subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.03)
+    shown = [s for s in STRATEGIES if s in set(table["strategy"]) and s not in UNDRAWN]
+    palette = ["#d62728", "#1f77b4", "#17becf", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22"]
+    for index, name in enumerate(names):
+        for color, strategy in zip(palette, shown, strict=False):
+            row = table[(table["recording"] == name) & (table["strategy"] == strategy)].iloc[0]
+            spent = [cost for cost in COSTS if cost <= row["most fits"]] or [COSTS[0]]
+            line = {"color": color, "width": 4 if strategy == "l2tune" else 1.5}
+            gains = [row[f"gain at {cost}"] for cost in spent]
+            trace = go.Scatter(x=spent, y=gains, name=strategy, line=line, showlegend=index == 0, legendgroup=strategy)
+            figure.add_trace(trace, row=index // columns + 1, col=index % columns + 1)
+    figure.update_yaxes(range=[-0.05, 1.05])
+    figure.update_xaxes(range=[5, 80])
+    figure.update_layout(
+        template="simple_white",
+        width=1000,
+        height=90 + 260 * rows,
+        title=f"Share of the attainable fall in validation {metric} that is found, against fits spent",
+        legend={"orientation": "h", "y": -0.1},
+    )
+    figure.write_image(file)
+
+
 def _without_nan(value: Any) -> Any:
     """As JSON has it: null for what is not a number."""
     if isinstance(value, dict):
@@ -466,6 +501,7 @@ def main() -> None:
     parser.add_argument("--metric", choices=["loss", "error"], default="loss")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--picture", action="store_true", help="draw gain against fits, too (needs kaleido)")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args()
     folders = [HERE / "recordings", *given.recordings]
@@ -514,6 +550,8 @@ def main() -> None:
     (given.out / f"{file}.json").write_text(json.dumps(_without_nan(content), separators=(",", ":")) + "\n")
     head = f"# Search strategies, validation {given.metric}, {given.seeds} seeds each, {about['date']}\n\n"
     (given.out / f"{file}.md").write_text(head + markdown(table))
+    if given.picture:
+        draw(table, given.metric, given.out / f"{file}.svg")
     with pd.option_context("display.width", 250, "display.max_columns", 40, "display.max_rows", 500):
         print(table.drop(columns=["seeds", "share of grid"]).round(2).to_string(index=False))
     print(f"{len(outcomes)} searches in {about['seconds']} s; written to {given.out}/{file}.*")
