@@ -31,6 +31,7 @@ from scipy.stats import norm
 Array = NDArray[np.float64]
 Folds = NDArray[np.int64]
 Metric = Literal["loss", "error"]
+Regime = Literal["underfit", "balanced", "overfit"]
 
 GRID_POINTS = 121
 _SAMPLES = 512
@@ -213,6 +214,13 @@ class RegularizationCurve:
     def one_se_lambda(self) -> float:
         """The largest λ within one standard error of the best (Breiman et al., 1984): the simplest that is as good."""
         return self.band[1]
+
+    def regime(self, strength: float) -> Regime:
+        """On which side of the balanced band λ lies: weaker penalties overfit, stronger ones underfit."""
+        low, high = self.band
+        if strength < low:
+            return "overfit"
+        return "underfit" if strength > high else "balanced"
 
     def probability_within(self, strengths: ArrayLike, tolerance: float) -> Array:
         """(m,) probability that each λ's expected metric is at most `tolerance` above the lowest."""

@@ -11,6 +11,7 @@
 | trial | `l2tune:complete` | true: all folds are wanted, whatever a pruner says |
 | trial | `l2tune:audit` | true: finishes a λ that was pruned, to see whether that was right |
 | trial | `l2tune:bias_variance` | decomposition over the folds' predictions of the test images |
+| trial | `l2tune:weight_decay`, `:train`, `:gap`, `:regime` | for the dashboard, as judged when the trial ended |
 | trial | intermediate value | fold pruning: step = fold, its metric; epoch pruning: step = epoch, mean over folds |
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -30,6 +32,7 @@ from optuna.trial import FrozenTrial, TrialState
 from l2tune.errors import UserError
 from l2tune.members import EpochScores
 from l2tune.settings import differences
+from l2tune.strength import weight_decay
 
 Metric = Literal["loss", "error"]
 
@@ -269,7 +272,26 @@ def write_fold(trial: optuna.Trial, fold: int, record: FoldRecord) -> None:
     trial.set_user_attr(fold_key(fold), asdict(record))
 
 
-def fold_records(trial: FrozenTrial) -> dict[int, FoldRecord]:
+def write_summary(trial: optuna.Trial, metric: Metric, regime: str | None) -> None:
+    """Store what the dashboard can sort and filter trials by. Nothing else reads it.
+
+    Args:
+        regime: Of its λ, as judged now; None if that is not known yet.
+    """
+    strength = float(trial.user_attrs.get(STRENGTH, 0.0))
+    summary: dict[str, Any] = {"weight_decay": weight_decay(strength)}
+    folds = [r for r in fold_records(trial).values() if not r.diverged and not r.truncated]
+    train, validation = ([getattr(r, f"{part}_{metric}") for r in folds] for part in ("train", "val"))
+    pairs = [(t, v) for t, v in zip(train, validation, strict=True) if t is not None and v is not None]
+    if pairs:
+        summary |= {"train": fmean(t for t, _ in pairs), "gap": fmean(v - t for t, v in pairs)}
+    if regime is not None:
+        summary["regime"] = regime
+    for name, value in summary.items():
+        trial.set_user_attr(PREFIX + name, value)
+
+
+def fold_records(trial: FrozenTrial | optuna.Trial) -> dict[int, FoldRecord]:
     """Fold → record of a trial, in the order of the folds; empty for a trial of the user's own objective."""
     names = FoldRecord.__dataclass_fields__
     found = {

@@ -127,7 +127,7 @@ class Tradeoff:
             corrected = naive * math.sqrt(1 + ratio * record.folds)
         gain, gain_lambda = _gain(curve, scores, best, ratio)
         table["regime"] = [
-            "diverged" if diverged else _regime(strength, curve.band)
+            "diverged" if diverged else curve.regime(strength)
             for strength, diverged in zip(table["lambda"], table["diverged"], strict=True)
         ]
         table["indistinguishable"] = [
@@ -188,7 +188,7 @@ class Tradeoff:
         trials = self.record.trials
         pairs = zip(trials["trial"], trials["lambda"], strict=True)
         return {
-            int(trial): by_strength.get(strength, _regime(strength, self.band))
+            int(trial): by_strength.get(strength, self.curve.regime(strength) if self.curve else "diverged")
             for trial, strength in pairs
             if self.curve is not None or strength in by_strength
         }
@@ -349,12 +349,6 @@ def _gain(
 def _differs(first: Array, second: Array, ratio: float) -> bool:
     difference = compare(first, second, ratio)
     return difference is None or difference.is_measurable
-
-
-def _regime(strength: float, band: tuple[float, float]) -> Regime:
-    if strength < band[0]:
-        return "overfit"
-    return "underfit" if strength > band[1] else "balanced"
 
 
 def _other_best(record: StudyRecord, scored: pd.DataFrame) -> float | None:

@@ -27,10 +27,11 @@ def fit_command(
     The settings are those of the study. The saved state dict loads into the same model; the images' channels are
     normalized with the mean and standard deviation in fit.json.
     """
+    import contextlib
     import json
     import math
 
-    from l2tune.commands.results import check_folder
+    from l2tune.commands.results import artifacts_beside, check_folder
     from l2tune.errors import UserError
     from l2tune.records import is_described, observations, read_study, stored_settings
     from l2tune.search.study import load_study, open_storage
@@ -56,6 +57,7 @@ def fit_command(
     from l2tune.data.sources import load
     from l2tune.models.registry import make_factory
     from l2tune.objectives import versions
+    from l2tune.report.dashboard import keep_artifacts
     from l2tune.report.tables import write_atomically
     from l2tune.training.final import train_on_all
 
@@ -101,6 +103,8 @@ def fit_command(
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "model.safetensors", save(state, metadata))
     write_atomically(folder / "fit.json", json.dumps(result, indent=2, allow_nan=False).encode())
+    with contextlib.suppress(Exception):  # a copy for the dashboard
+        keep_artifacts(found, [folder / "model.safetensors", folder / "fit.json"], artifacts_beside(str(folder)))
     print(
         f"test loss {fit.test_loss:.4g} nats, test error {100 * fit.test_error:.3g} % "
         f"(training loss {fit.train_loss:.4g}); saved {folder / 'model.safetensors'} and {folder / 'fit.json'}"

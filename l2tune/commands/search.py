@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from l2tune.commands.flags import with_settings
 from l2tune.settings import build
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 @with_settings
@@ -32,7 +35,7 @@ def search_command(
     """
     settings = build(given, file, flags=True)
 
-    from l2tune.commands.results import check_folder, print_verdict, write_results
+    from l2tune.commands.results import DashboardPublisher, check_folder, print_verdict, write_results
     from l2tune.objectives import CrossValidationObjective, prepare
 
     check_folder(settings.out)
@@ -69,6 +72,12 @@ def search_command(
         progress.say(EPOCH_PRUNING_RISK)
 
     objective.on_epoch = progress.epoch
+    publisher = DashboardPublisher(study)
+
+    def on_trial(trial: FrozenTrial) -> None:
+        progress.trial(trial)
+        publisher.trial()
+
     status = 0
     with progress.begun(study):
         try:
@@ -77,7 +86,7 @@ def search_command(
                 objective,
                 Budget(settings.search.trials, settings.search.timeout, together(trainer), settings.search.audit),
                 settle=StopWhenSettled() if settings.search.sampler == "curve" else None,
-                on_trial=progress.trial,
+                on_trial=on_trial,
             )
         except KeyboardInterrupt:
             why, status = "interrupted", 130
@@ -88,6 +97,8 @@ def search_command(
         if settings.search.audit:
             progress.say(audit_line(study))
         tradeoff = write_results(study, settings.out)
+        if tradeoff is not None:
+            progress.say(publisher.finish(tradeoff, settings.out))
     except STORAGE_ERRORS as error:
         raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no report") from error
     print_verdict(tradeoff, settings.out)

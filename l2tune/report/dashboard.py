@@ -1,33 +1,86 @@
-"""The Optuna dashboard: the verdict as the study's note, the figures as custom plots, and a server."""
+"""The Optuna dashboard: the verdict as the study's note, the figures as custom plots, artifacts, and a server."""
 
 from __future__ import annotations
 
 import contextlib
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
 from l2tune.errors import UserError
 from l2tune.report.figures import gap_figure, tradeoff_figure
 from l2tune.strength import show, weight_decay
 from l2tune.tradeoff import Tradeoff
 
+ARTIFACTS = "runs/artifacts"
+_HEADING = "### l2tune"
+
 
 def publish(study: optuna.Study, tradeoff: Tradeoff) -> None:
-    """Show the verdict and the figures in the dashboard; calling it again replaces them."""
-    from optuna_dashboard import save_note, save_plotly_graph_object, set_objective_names
+    """Show verdict and figures in the dashboard; calling it again replaces them. Notes of the user's own are left."""
+    from optuna_dashboard import save_plotly_graph_object
 
-    numbers = (
-        f"| | λ | weight decay |\n|---|---|---|\n"
-        f"| best | {show(tradeoff.best_lambda)} | {weight_decay(tradeoff.best_lambda):.3g} |\n"
-        f"| one-SE | {show(tradeoff.one_se_lambda)} | {weight_decay(tradeoff.one_se_lambda):.3g} |\n"
-    )
-    save_note(study, f"{tradeoff.verdict}\n\n{numbers}")
-    set_objective_names(study, [f"validation {tradeoff.record.metric}"])
-    for name, figure in (("tradeoff", tradeoff_figure(tradeoff)), ("gap", gap_figure(tradeoff))):
+    rows = [
+        f"| {name} | {show(strength)} | {show(weight_decay(strength))} |"
+        for name, strength in (("best", tradeoff.best_lambda), ("one-SE", tradeoff.one_se_lambda))
+    ]
+    table = "\n".join(["| | λ | weight decay |", "|---|---|---|", *rows])
+    _note(study, f"{_HEADING}\n{tradeoff.verdict}\n\n{table if tradeoff.curve is not None else ''}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([f"validation {tradeoff.metric}"])
+    for name, title, figure in (
+        ("tradeoff", "Tradeoff", tradeoff_figure(tradeoff)),
+        ("gap", "Overfit and underfit", gap_figure(tradeoff)),
+    ):
         if figure is not None:
+            figure.update_layout(title=title)
             save_plotly_graph_object(study, figure, graph_object_id=f"l2tune-{name}")
+    _note_trials(study, tradeoff)
+
+
+def keep_artifacts(study: optuna.Study, files: Sequence[Path], folder: str | Path = ARTIFACTS) -> None:
+    """Put files into the artifact store of the dashboard; a file of the same name is replaced.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    base = Path(folder)
+    base.mkdir(parents=True, exist_ok=True)
+    store = FileSystemArtifactStore(str(base))
+    known = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(study)}
+    for path in files:
+        if path.name in known and (base / known[path.name]).is_file():
+            with path.open("rb") as file:
+                store.write(known[path.name], file)
+        else:
+            upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=study)
+
+
+def _note(study_or_trial: Any, text: str) -> None:
+    from optuna_dashboard import get_note, save_note
+
+    present = get_note(study_or_trial)
+    if text != present and (not present or present.startswith(_HEADING)):
+        save_note(study_or_trial, text)
+
+
+def _note_trials(study: optuna.Study, t: Tradeoff) -> None:
+    """Mark the trials of λ_best and λ_1se; take the mark off those that were it before."""
+    named = {t.one_se_lambda: "one-SE λ: the strongest that is as good as the best", t.best_lambda: "best λ"}
+    complete = t.record.trials[t.record.trials["state"] == "COMPLETE"]
+    for number, strength in zip(complete["trial"].astype(int), complete["lambda"], strict=True):
+        trial = study.get_trials(deepcopy=False)[number]
+        # save_note is written for trials under way, and asks no more of them than this
+        handle = SimpleNamespace(storage=study._storage, study=study, _trial_id=trial._trial_id)
+        meaning = named.get(strength)
+        decay = f"λ = {show(strength)}, weight_decay={show(weight_decay(strength))}"
+        _note(handle, f"{_HEADING}\n**{meaning}** ({decay})" if meaning else "")
 
 
 def serve(storage: optuna.storages.BaseStorage, artifacts: str, *, port: int = 8080) -> None:
@@ -38,11 +91,9 @@ def serve(storage: optuna.storages.BaseStorage, artifacts: str, *, port: int = 8
     """
     from wsgiref.simple_server import WSGIServer, make_server
 
-    from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
-    folder = Path(artifacts)
-    store: Any = FileSystemArtifactStore(str(folder)) if folder.is_dir() else None
+    store: Any = FileSystemArtifactStore(artifacts) if Path(artifacts).is_dir() else None
     application = wsgi(storage, artifact_store=store)
     try:
         server: WSGIServer = make_server("127.0.0.1", port, application)

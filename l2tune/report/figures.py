@@ -368,8 +368,9 @@ def _regimes(figure: go.Figure, t: Tradeoff, edges: tuple[float, float]) -> None
         if right - left > 0.12:
             figure.add_annotation(
                 x=(left + right) / 2,
-                y=0.385,
+                y=0.39,
                 yref="paper",
+                yanchor="bottom",
                 text=text,
                 showarrow=False,
                 font={"color": color, "size": 13},

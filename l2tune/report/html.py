@@ -28,9 +28,11 @@ h1 { font-size: 1.3rem; margin: .2rem 0; overflow-wrap: anywhere; } h2 { font-si
 li { margin: .3rem 0; }
 p.note { color: var(--soft); margin: .2rem 0 .6rem; font-size: .9rem; }
 .verdict { background: var(--card); border-left: 4px solid #009E73; padding: .8rem 1rem; border-radius: 4px; }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); gap: .6rem; margin: .8rem 0; }
+.verdict { margin-bottom: .8rem; }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); gap: .6rem; }
 .numbers div { background: var(--card); padding: .6rem .8rem; border-radius: 4px; }
-.numbers b { display: block; font-size: 1.1rem; overflow-wrap: anywhere; } .numbers span { color: var(--soft); font-size: .85rem; }
+.numbers b { display: block; font-size: 1.1rem; overflow-wrap: anywhere; }
+.numbers span { color: var(--soft); font-size: .85rem; }
 .figure { height: 36rem; } .figure.small { height: 22rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }

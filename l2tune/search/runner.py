@@ -17,6 +17,7 @@ from l2tune import records
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.objectives import CrossValidationObjective, OpenTrial
 from l2tune.search.audit import queue_audit
+from l2tune.search.sampler import fit_curve
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.study import STORAGE_ERRORS, ask_trial, reason, requeue, requeue_lost_trials
 
@@ -116,11 +117,19 @@ def _begin(study: optuna.Study, objective: CrossValidationObjective) -> _Running
 
 
 def _tell(study: optuna.Study, running: _Running) -> FrozenTrial:
-    running.heartbeat.join()
     trial = running.open
+    records.write_summary(trial.trial, records.metric_of(study), _regime(study, trial.strength))
+    running.heartbeat.join()
     if trial.pruned:
         return study.tell(trial.trial, state=TrialState.PRUNED, skip_if_finished=True)
     return study.tell(trial.trial, trial.value, skip_if_finished=True)
+
+
+def _regime(study: optuna.Study, strength: float) -> str | None:
+    """On which side of the best λ this one lies, as far as the curve tells now."""
+    asked = records.stored_settings(study).get("lambda_range")
+    curve = fit_curve(study, *records.search_range(study, *asked)) if asked else None
+    return None if curve is None else curve.regime(strength)
 
 
 def _give_up(study: optuna.Study, active: list[_Running]) -> None:
