@@ -26,7 +26,7 @@ body { margin: 0 auto; padding: 1rem; max-width: 64rem; font: 16px/1.5 system-ui
   color: var(--ink); background: var(--page); }
 h1 { font-size: 1.3rem; margin: .2rem 0; overflow-wrap: anywhere; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
 li { margin: .3rem 0; }
-p.note { color: var(--soft); margin: .2rem 0 .6rem; font-size: .9rem; }
+p.note { color: var(--soft); margin: .2rem 0 .6rem; font-size: .9rem; overflow-wrap: anywhere; }
 .verdict { background: var(--card); border-left: 4px solid #009E73; padding: .8rem 1rem; border-radius: 4px; }
 .verdict { margin-bottom: .8rem; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); gap: .6rem; }
