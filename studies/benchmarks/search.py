@@ -38,6 +38,7 @@ import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import spearmanr
 from scipy.stats import t as student
 
 from l2tune import records
@@ -55,6 +56,7 @@ from l2tune.training.replay import ReplayRun, ReplayTrainer
 
 HERE = Path(__file__).parent
 STRENGTHS, FOLDS = 15, 5
+EARLY = "Rank correlation across λ (those with at most twice the lowest metric) of early epochs with the last"
 COSTS = (10, 15, 20, 25, 30, 40, 50, 75)
 Array = NDArray[np.float64]
 
@@ -436,11 +438,14 @@ def markdown(table: pd.DataFrame) -> str:
     """The table, one section per recording."""
     lines = []
     for name, rows in table.groupby("recording", sort=False):
-        shown = rows.drop(columns=["recording", "seeds"])
-        lines += [f"## {name}", "", "| " + " | ".join(shown.columns) + " |", "|---" * len(shown.columns) + "|"]
-        for _, row in shown.iterrows():
-            lines.append("| " + " | ".join(_cell(column, row[column]) for column in shown.columns) + " |")
-        lines.append("")
+        lines += [f"## {name}", "", rows_as_markdown(rows.drop(columns=["recording", "seeds"])), ""]
+    return "\n".join(lines)
+
+
+def rows_as_markdown(rows: pd.DataFrame) -> str:
+    """A table."""
+    lines = ["| " + " | ".join(rows.columns) + " |", "|---" * len(rows.columns) + "|"]
+    lines += ["| " + " | ".join(_cell(c, row[c]) for c in rows.columns) + " |" for _, row in rows.iterrows()]
     return "\n".join(lines)
 
 
@@ -450,6 +455,18 @@ def _cell(column: str, value: Any) -> str:
     if np.isnan(value):
         return ""
     return f"{value:.1f}" if column in ("settled", "fits", "most fits", "seconds") else f"{value:.2f}"
+
+
+def rank_correlations(recording: Recording) -> dict[str, float]:
+    """Spearman's, across λ, between the mean metric after a part of the epochs and after the last.
+
+    Only λ whose final metric is below twice the lowest count: that the others are bad shows early, and hides that the
+    order of the good ones does not.
+    """
+    means = recording.scores[f"val_{recording.metric}"].mean(axis=1)  # (strengths, epochs)
+    good = means[:, -1] <= 2 * means[:, -1].min()
+    at = {share: max(0, round(share * recording.epochs) - 1) for share in (0.1, 0.25, 0.5, 0.75)}
+    return {f"{share:.0%}": float(spearmanr(means[good, epoch], means[good, -1])[0]) for share, epoch in at.items()}
 
 
 def draw(table: pd.DataFrame, metric: Metric, file: Path) -> None:
@@ -529,6 +546,8 @@ def main() -> None:
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in names},
         "seconds": round(time.perf_counter() - began),
     }
+    recordings = [Recording(source, given.metric) for source in sources if isinstance(source, Path)]
+    early = pd.DataFrame([{"recording": r.name} | rank_correlations(r) for r in recordings])
     given.out.mkdir(parents=True, exist_ok=True)
     searches = [
         {
@@ -545,11 +564,16 @@ def main() -> None:
         }
         for o in outcomes
     ]
-    content = about | {"table": json.loads(table.round(4).to_json(orient="records")), "searches": searches}
+    content = about | {
+        "table": json.loads(table.round(4).to_json(orient="records")),
+        "rank correlation": json.loads(early.round(3).to_json(orient="records")),
+        "searches": searches,
+    }
     file = f"{'synthetic' if given.synthetic else 'search'}-{given.metric}"
     (given.out / f"{file}.json").write_text(json.dumps(_without_nan(content), separators=(",", ":")) + "\n")
     head = f"# Search strategies, validation {given.metric}, {given.seeds} seeds each, {about['date']}\n\n"
-    (given.out / f"{file}.md").write_text(head + markdown(table))
+    tail = f"## {EARLY}\n\n{rows_as_markdown(early)}\n" if recordings else ""
+    (given.out / f"{file}.md").write_text(head + markdown(table) + tail)
     if given.picture:
         draw(table, given.metric, given.out / f"{file}.svg")
     with pd.option_context("display.width", 250, "display.max_columns", 40, "display.max_rows", 500):
