@@ -12,6 +12,8 @@ import numpy as np
 from l2tune.strength import show, weight_decay
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from l2tune.records import Metric
     from l2tune.tradeoff import Tradeoff
 
@@ -32,7 +34,7 @@ class Finding:
 
     Attributes:
         kind: What it is, in a word or two joined by dashes.
-        part: Its place: the brief verdict has one `answer`, `shape` and `gain` at most, and the first `caveat`.
+        part: Its place: the brief verdict has one `answer`, `shape` and `gain` at most, and two `caveat`s.
         text: One or two sentences.
     """
 
@@ -63,7 +65,6 @@ def findings(t: Tradeoff) -> Iterator[Finding]:
     if _learned_nothing(t):
         yield from _nothing_learned(t)
         yield from _divergence(t)
-        yield from _progress(t)
         return
     yield from _answer(t)
     yield from _shape(t)
@@ -78,8 +79,9 @@ def findings(t: Tradeoff) -> Iterator[Finding]:
 
 
 def in_brief(found: Sequence[Finding]) -> str:
-    """The verdict: answer, shape, gain and the first caveat."""
-    parts = [next((f.text for f in found if f.part == part), "") for part in ("answer", "shape", "gain", "caveat")]
+    """The verdict: answer, shape, gain and the first two caveats."""
+    parts = [next((f.text for f in found if f.part == part), "") for part in ("answer", "shape", "gain")]
+    parts += [f.text for f in found if f.part == "caveat"][:2]
     return " ".join(part for part in parts if part)
 
 
@@ -107,15 +109,19 @@ def _answer(t: Tradeoff) -> Iterator[Finding]:
             + (f", as good up to λ = {show(t.one_se_lambda)}." if t.one_se_lambda > 0 else "."),
         )
         return
-    span = f"{show(low)} to {show(high)}" if low < high else f"about {show(low)}"
-    if low < high and high / max(low, 1e-300) < 1.02:
-        span = f"about {show(low)}"
-    yield Finding(
-        "best",
-        "answer",
-        f"Use λ = {show(t.best_lambda)}: {paste(t, t.best_lambda)} "
-        f"(95 % credible interval of the best λ: {span}; the strongest that is as good: λ = {show(t.one_se_lambda)}).",
+    span = f"about {show(low)}" if high < 1.02 * low else f"{show(low)} to {show(high)}"
+    known = (
+        f"(95 % credible interval of the best λ: {span}; the strongest that is as good: λ = {show(t.one_se_lambda)})."
     )
+    if t.gain is not None and not t.gain.is_measurable:
+        yield Finding(
+            "best-of-equals",
+            "answer",
+            f"No λ is measurably better than none; lowest is λ = {show(t.best_lambda)}, {paste(t, t.best_lambda)} "
+            + known,
+        )
+        return
+    yield Finding("best", "answer", f"Use λ = {show(t.best_lambda)}: {paste(t, t.best_lambda)} {known}")
 
 
 def _shape(t: Tradeoff) -> Iterator[Finding]:
@@ -137,7 +143,7 @@ def _shape(t: Tradeoff) -> Iterator[Finding]:
     scored = t.strengths.dropna(subset=["train", "validation"])
     if left:
         weak = scored[(scored["lambda"] < low)]
-        best = t.row(t.best_lambda)
+        best = _best_row(t)
         text = f"Below λ ≈ {show(low)} the network overfits"
         if len(weak) and best is not None and math.isfinite(best["train"]):
             weakest = weak.iloc[0]
@@ -178,7 +184,7 @@ def _gain(t: Tradeoff) -> Iterator[Finding]:
             "λ = 0 was not run on the same folds, so whether regularization helps at all is not known.",
         )
         return
-    p = f"corrected resampled t-test over {gain.folds} folds, p = {_p(gain.p_value)}"
+    p = f"corrected resampled t-test over {gain.folds} folds, {_p(gain.p_value)}"
     low, high = (amount(end, t.metric, unit=False) for end in gain.interval)
     unit = "percentage points" if t.metric == "error" else "nats"
     chosen = t.baseline_value - gain.mean
@@ -191,10 +197,11 @@ def _gain(t: Tradeoff) -> Iterator[Finding]:
             f"λ = {show(strength)} (95 % interval of the fall {low} to {high} {unit}; {p}).",
         )
     elif gain.mean > 0:
+        subject = "It" if strength == t.best_lambda else f"λ = {show(strength)}"
         yield Finding(
             "helps",
             "gain",
-            f"Against λ = 0 it lowers validation {t.metric} by {100 * (t.relative_gain or 0):.0f} %, {change} "
+            f"{subject} lowers validation {t.metric} by {100 * (t.relative_gain or 0):.0f} % against λ = 0, {change} "
             f"(95 % interval of the fall {low} to {high} {unit}; {p}).",
         )
     else:
@@ -269,7 +276,7 @@ def _ends(t: Tradeoff) -> Iterator[Finding]:
 
 def _network(t: Tradeoff) -> Iterator[Finding]:
     """Whether something other than λ would help more."""
-    guess, baseline, best = t.guess, t.row(0.0), t.row(t.best_lambda)
+    guess, baseline, best = t.guess, t.row(0.0), _best_row(t)
     if baseline is not None and math.isfinite(baseline["train"]) and not (t.gain and t.gain.is_measurable):
         high_training = baseline["train"] >= 0.15 * (guess if guess else baseline["validation"] / 0.3)
         if high_training and baseline["gap"] <= 0.15 * baseline["validation"]:
@@ -359,6 +366,12 @@ def _folds(t: Tradeoff) -> Iterator[Finding]:
         )
 
 
+def _best_row(t: Tradeoff) -> pd.Series[float] | None:
+    """The row of λ_best or, where that was not run, of the λ that the gain is told of."""
+    row = t.row(t.best_lambda)
+    return t.row(t.gain_lambda) if row is None and t.gain_lambda is not None else row
+
+
 def _learned_nothing(t: Tradeoff) -> bool:
     """Whether no λ predicts better than guessing."""
     guess = t.guess
@@ -406,4 +419,4 @@ def _list(strengths: Sequence[float]) -> str:
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
