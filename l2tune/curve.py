@@ -35,6 +35,9 @@ Regime = Literal["underfit", "balanced", "overfit"]
 
 GRID_POINTS = 121
 _SAMPLES = 512
+_MANY = 300
+"""Observations beyond which the hyperparameters, whose fit takes n³ many times over, are fitted to some of them."""
+
 _NUGGET = 1e-6
 _SQRT5 = np.sqrt(5.0)
 
@@ -120,7 +123,8 @@ class RegularizationCurve:
         scores[~finite] = scores[finite].max()
         scale = _Scale.of(metric, scores, fold_index, low, high, first_estimate)
         z = scale.standardize(scores)
-        theta = _most_probable(scale, strengths, fold_index, z, scale.expected_noise)
+        some = _some(strengths)
+        theta = _most_probable(scale, strengths[some], fold_index[some], z[some], scale.expected_noise)
         x = scale.design(strengths, theta)
         covariance = _covariance(scale, x, fold_index, x, fold_index, theta)
         covariance[np.diag_indices_from(covariance)] += np.exp(2 * theta[4]) + _NUGGET
@@ -426,6 +430,12 @@ def _covariance(scale: _Scale, x1: Array, fold1: Folds, x2: Array, fold2: Folds,
     _, g, b, d, _, _ = np.exp(2 * theta)
     bowl = (scale.bowl(x1) * _BOWL_VARIANCE) @ scale.bowl(x2).T
     return np.asarray(bowl + g * shared + (fold1[:, None] == fold2[None, :]) * (b + d * shared))
+
+
+def _some(strength: Array) -> NDArray[np.bool_]:
+    """(n,) which observations the hyperparameters are fitted to: all, or all folds of every so-many-th λ of many."""
+    _, place = np.unique(strength, return_inverse=True)
+    return np.asarray(place % -(-len(strength) // _MANY) == 0)
 
 
 def _most_probable(scale: _Scale, strength: Array, fold: Folds, z: Array, noise: float) -> Array:

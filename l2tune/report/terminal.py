@@ -66,7 +66,5 @@ def _draw(tradeoff: Tradeoff, curve: RegularizationCurve, width: int, ascii_only
     for column, strength in enumerate(strengths):
         band[column] = "<" if strength < tradeoff.band[0] else ">" if strength > tradeoff.band[1] else "="
     lines.append(" " * 10 + "".join(band))
-    lines.append(
-        " " * 10 + f"validation {metric} over λ; < overfits, = within one standard error of the best, > underfits"
-    )
-    return lines
+    legend = f"validation {metric} over λ; < overfits, = within one standard error of the best, > underfits"
+    return lines + [" " * 10 + line for line in textwrap.wrap(legend, columns)]

@@ -1,0 +1,166 @@
+"""The files of a report, what the terminal and the dashboard show; how they look in a browser is in test_browser."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
+
+from l2tune import UserError
+from l2tune.report.dashboard import keep_artifacts, publish
+from l2tune.report.figures import gap_figure, tradeoff_figure
+from l2tune.report.html import render as render_html
+from l2tune.report.tables import results
+from l2tune.report.terminal import render as render_terminal
+from l2tune.tradeoff import Tradeoff
+
+MakeStudy = Callable[..., optuna.Study]
+STRENGTHS = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 1e-2, 1e-1, 1.0)
+
+
+def valley(strength: float) -> float:
+    x = math.log10(max(strength, 1e-7)) + 2.5
+    return 0.12 + 0.08 / (1 + math.exp(2 * (x + 1.2))) + 0.05 * math.exp(1.3 * (x - 0.7))
+
+
+def rising(strength: float) -> float:
+    return 0.001 + 3 * min(strength, 0.7)
+
+
+@pytest.fixture
+def study(make_study: MakeStudy) -> optuna.Study:
+    return make_study(valley, rising, strengths=STRENGTHS)
+
+
+@pytest.fixture
+def tradeoff(study: optuna.Study) -> Tradeoff:
+    return Tradeoff.from_study(study)
+
+
+def system_attrs(study: optuna.Study) -> dict[str, str]:
+    """Where the dashboard keeps notes and plots."""
+    return dict(study._storage.get_study_system_attrs(study._study_id))
+
+
+def shown(page: str) -> str:
+    """The page without its scripts."""
+    return re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_all_formats_are_written(tradeoff: Tradeoff, tmp_path: Path) -> None:
+    paths = tradeoff.report(tmp_path / "runs/x")
+    assert [path.name for path in paths] == ["report.html", "results.json", "trials.csv"]
+    assert len(pd.read_csv(tmp_path / "runs/x/trials.csv")) == 5 * len(STRENGTHS)
+    with pytest.raises(UserError, match="'pdf' is no format"):
+        tradeoff.report(tmp_path / "other", formats=["html", "pdf"])
+    assert not (tmp_path / "other").exists()
+
+
+def test_results_hold_what_was_found(tradeoff: Tradeoff) -> None:
+    found = results(tradeoff)
+    assert found["best_lambda"] == tradeoff.best_lambda
+    assert found["weight_decay"] == 2 * tradeoff.best_lambda
+    assert found["fits"] == 5 * len(STRENGTHS)
+    assert found["fold_epochs"] == 4 * found["fits"]
+    assert found["gain"]["lambda"] == tradeoff.best_lambda
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_page_leads_with_the_verdict_and_the_number_to_paste(tradeoff: Tradeoff) -> None:
+    page = shown(render_html(tradeoff))
+    assert page.index("weight_decay=") < page.index("Tradeoff")
+    for heading in ("Tradeoff", "Overfitting and underfitting", "Bias and variance", "Learning curves", "Fold by fold"):
+        assert f"<h2>{heading}</h2>" in page
+    assert "l2tune search" in page
+    assert "[training]" in page
+
+
+def test_the_page_loads_nothing_from_elsewhere(tradeoff: Tradeoff) -> None:
+    page = render_html(tradeoff)
+    assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=", page)
+    assert "default-src 'none'" in page
+
+
+def test_names_cannot_break_the_page(make_study: MakeStudy) -> None:
+    name, engine = "<script>alert(1)<b>&\"'", "</script><script>alert(2)</script>"
+    t = Tradeoff.from_study(make_study(valley, rising, name=name, trainer={"engine": engine}))
+    page = render_html(t)
+    assert "<script>alert(" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_a_page_about_divergence_alone(make_study: MakeStudy) -> None:
+    t = Tradeoff.from_study(make_study(valley, rising, diverged=lambda s: True))
+    page = shown(render_html(t))
+    assert "Every fit diverged" in page
+    assert "<h2>Tradeoff</h2>" not in page
+    assert "Every fit diverged" in render_terminal(t, 80)
+
+
+def test_a_page_of_a_user_s_own_study(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    for strength in (1e-4, 1e-3, 1e-2):
+        trial = study.ask({"lambda": optuna.distributions.FloatDistribution(1e-6, 1, log=True)})
+        for fold in range(3):
+            trial.report(valley(trial.params["lambda"]) + 0.01 * fold, fold)
+        study.tell(trial, strength)
+    assert (Tradeoff.from_study(study).report(tmp_path)[0]).stat().st_size > 1_000_000
+
+
+def test_a_long_study_stays_small(make_study: MakeStudy) -> None:
+    strengths = (0.0, *(10 ** (-6 + 6 * k / 198) for k in range(199)))
+    t = Tradeoff.from_study(make_study(valley, rising, strengths=strengths, folds=10, epochs=20))
+    assert len(render_html(t)) < 8e6
+    for figure in (tradeoff_figure(t), gap_figure(t)):
+        assert figure is not None
+        assert len(figure.to_json()) < 400_000
+
+
+def test_the_terminal_draws_the_shape(tradeoff: Tradeoff) -> None:
+    text = render_terminal(tradeoff, 80, ascii_only=True)
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 90
+    assert "lambda" in text
+    drawn = [line for line in text.splitlines() if "|" in line]
+    assert "*" in "".join(drawn[-3:]), "the best λ lies low"
+    assert re.search(r"<+=+>+", text)
+
+
+def test_the_dashboard_gets_note_figures_and_names(study: optuna.Study, tradeoff: Tradeoff) -> None:
+    from optuna_dashboard import get_note
+
+    publish(study, tradeoff)
+    before = system_attrs(study)
+    publish(study, tradeoff)
+    assert tradeoff.verdict in get_note(study)
+    assert study.metric_names == ["validation loss"]
+    plots = {key: value for key, value in system_attrs(study).items() if key.startswith("dashboard:plot_data:")}
+    assert set(plots) == {key for key in before if key.startswith("dashboard:plot_data:")}, "replaced, not added"
+    for name in ("l2tune-tradeoff", "l2tune-gap"):
+        assert 0 < sum(len(value) for key, value in plots.items() if name in key) < 50_000
+    notes = [value for key, value in system_attrs(study).items() if ":note_str:" in key and key.count(":") > 2]
+    assert any("best λ" in note for note in notes)
+
+
+def test_notes_of_the_users_own_are_left(study: optuna.Study, tradeoff: Tradeoff) -> None:
+    from optuna_dashboard import get_note, save_note
+
+    save_note(study, "do not touch")
+    publish(study, tradeoff)
+    assert get_note(study) == "do not touch"
+
+
+def test_artifacts_are_replaced_not_piled_up(study: optuna.Study, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    for text in ("first", "second"):
+        file.write_text(text)
+        keep_artifacts(study, [file], tmp_path / "artifacts")
+    [meta] = get_all_artifact_meta(study)
+    assert meta.filename == "report.html"
+    with FileSystemArtifactStore(str(tmp_path / "artifacts")).open_reader(meta.artifact_id) as kept:
+        assert kept.read() == b"second"
