@@ -1,7 +1,6 @@
 """The files of a report, what the terminal and the dashboard show; how they look in a browser is in test_browser."""
 
 import json
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,21 +19,11 @@ from l2tune.report.terminal import render as render_terminal
 from l2tune.tradeoff import Tradeoff
 
 MakeStudy = Callable[..., optuna.Study]
-STRENGTHS = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 1e-2, 1e-1, 1.0)
-
-
-def valley(strength: float) -> float:
-    x = math.log10(max(strength, 1e-7)) + 2.5
-    return 0.12 + 0.08 / (1 + math.exp(2 * (x + 1.2))) + 0.05 * math.exp(1.3 * (x - 0.7))
-
-
-def rising(strength: float) -> float:
-    return 0.001 + 3 * min(strength, 0.7)
 
 
 @pytest.fixture
-def study(make_study: MakeStudy) -> optuna.Study:
-    return make_study(valley, rising, strengths=STRENGTHS)
+def study(make_valley: MakeStudy) -> optuna.Study:
+    return make_valley()
 
 
 @pytest.fixture
@@ -55,7 +44,7 @@ def shown(page: str) -> str:
 def test_all_formats_are_written(tradeoff: Tradeoff, tmp_path: Path) -> None:
     paths = tradeoff.report(tmp_path / "runs/x")
     assert [path.name for path in paths] == ["report.html", "results.json", "trials.csv"]
-    assert len(pd.read_csv(tmp_path / "runs/x/trials.csv")) == 5 * len(STRENGTHS)
+    assert len(pd.read_csv(tmp_path / "runs/x/trials.csv")) == 5 * len(tradeoff.strengths)
     with pytest.raises(UserError, match="'pdf' is no format"):
         tradeoff.report(tmp_path / "other", formats=["html", "pdf"])
     assert not (tmp_path / "other").exists()
@@ -65,7 +54,7 @@ def test_results_hold_what_was_found(tradeoff: Tradeoff) -> None:
     found = results(tradeoff)
     assert found["best_lambda"] == tradeoff.best_lambda
     assert found["weight_decay"] == 2 * tradeoff.best_lambda
-    assert found["fits"] == 5 * len(STRENGTHS)
+    assert found["fits"] == 5 * len(tradeoff.strengths)
     assert found["fold_epochs"] == 4 * found["fits"]
     assert found["gain"]["lambda"] == tradeoff.best_lambda
     json.dumps(found, allow_nan=False)
@@ -86,16 +75,16 @@ def test_the_page_loads_nothing_from_elsewhere(tradeoff: Tradeoff) -> None:
     assert "default-src 'none'" in page
 
 
-def test_names_cannot_break_the_page(make_study: MakeStudy) -> None:
+def test_names_cannot_break_the_page(make_valley: MakeStudy) -> None:
     name, engine = "<script>alert(1)<b>&\"'", "</script><script>alert(2)</script>"
-    t = Tradeoff.from_study(make_study(valley, rising, name=name, trainer={"engine": engine}))
+    t = Tradeoff.from_study(make_valley(name=name, trainer={"engine": engine}))
     page = render_html(t)
     assert "<script>alert(" not in page
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_a_page_about_divergence_alone(make_study: MakeStudy) -> None:
-    t = Tradeoff.from_study(make_study(valley, rising, diverged=lambda s: True))
+def test_a_page_about_divergence_alone(make_valley: MakeStudy) -> None:
+    t = Tradeoff.from_study(make_valley(diverged=lambda s: True))
     page = shown(render_html(t))
     assert "Every fit diverged" in page
     assert "<h2>Tradeoff</h2>" not in page
@@ -107,14 +96,14 @@ def test_a_page_of_a_user_s_own_study(tmp_path: Path) -> None:
     for strength in (1e-4, 1e-3, 1e-2):
         trial = study.ask({"lambda": optuna.distributions.FloatDistribution(1e-6, 1, log=True)})
         for fold in range(3):
-            trial.report(valley(trial.params["lambda"]) + 0.01 * fold, fold)
+            trial.report((trial.params["lambda"] - 1e-3) ** 2 + 0.1 + 0.01 * fold, fold)
         study.tell(trial, strength)
     assert (Tradeoff.from_study(study).report(tmp_path)[0]).stat().st_size > 1_000_000
 
 
-def test_a_long_study_stays_small(make_study: MakeStudy) -> None:
+def test_a_long_study_stays_small(make_valley: MakeStudy) -> None:
     strengths = (0.0, *(10 ** (-6 + 6 * k / 198) for k in range(199)))
-    t = Tradeoff.from_study(make_study(valley, rising, strengths=strengths, folds=10, epochs=20))
+    t = Tradeoff.from_study(make_valley(strengths=strengths, folds=10, epochs=20))
     assert len(render_html(t)) < 8e6
     for figure in (tradeoff_figure(t), gap_figure(t)):
         assert figure is not None

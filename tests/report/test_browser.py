@@ -1,0 +1,136 @@
+"""The report and the dashboard in a real browser: Debian's or any other Chromium, headless."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import optuna
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from l2tune.report.dashboard import publish
+from l2tune.tradeoff import Tradeoff
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+FIGURES = {"tradeoff", "gap", "bias", "learning", "weights", "network"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        assert not os.environ.get("L2TUNE_CI"), "Chromium is not installed"
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def report(make_valley: Callable[..., optuna.Study], tmp_path_factory: pytest.TempPathFactory) -> str:
+    study = make_valley(fold_limit=lambda s: 2 if s > 0.01 else 5)
+    folder = tmp_path_factory.mktemp("report")
+    return Tradeoff.from_study(study).report(folder)[0].as_uri()
+
+
+def opened(browser: Browser, url: str, *, width: int = 1100, dark: bool = False) -> tuple[Page, list[str]]:
+    """A page without a network, and what its console says."""
+    scheme = "dark" if dark else "light"
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(url)
+    page.wait_for_function("document.querySelectorAll('.figure .main-svg').length >= 12")
+    return page, said
+
+
+def brightness(page: Page, selector: str, attribute: str) -> float:
+    color = page.eval_on_selector(selector, f"element => getComputedStyle(element).{attribute}")
+    return sum(map(float, re.findall(r"[\d.]+", color)[:3])) / 3
+
+
+def test_all_figures_are_drawn_without_a_word_on_the_console(browser: Browser, report: str) -> None:
+    page, said = opened(browser, report)
+    drawn = page.eval_on_selector_all(".figure", "all => all.filter(e => e.querySelector('.trace')).map(e => e.id)")
+    assert set(drawn) == FIGURES
+    assert said == []
+
+
+def test_hovering_over_a_point_names_its_fold(browser: Browser, report: str) -> None:
+    page, _ = opened(browser, report)
+    points = page.locator("#tradeoff .subplot.xy .points path")
+    box = points.nth(2).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector("#tradeoff .hovertext")
+    assert re.search(r"fold \d, trial \d+", page.text_content("#tradeoff .hoverlayer") or "")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_text_stands_out_from_the_page(browser: Browser, report: str, dark: bool) -> None:
+    page, _ = opened(browser, report, dark=dark)
+    background = brightness(page, "body", "backgroundColor")
+    assert (background < 60) if dark else (background > 200)
+    for selector, attribute in (("body", "color"), ("#gap .ytick text", "fill"), ("p.note", "color")):
+        assert abs(brightness(page, selector, attribute) - background) > 100, selector
+
+
+def test_a_phone_need_not_scroll_sideways(browser: Browser, report: str) -> None:
+    page, said = opened(browser, report, width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    widths = page.eval_on_selector_all(".figure .main-svg", "all => all.map(e => e.getBoundingClientRect().right)")
+    assert max(widths) <= 390
+    assert said == []
+
+
+def test_the_dashboard_shows_the_note_and_the_figures(
+    browser: Browser, make_valley: Callable[..., optuna.Study], tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path}/l2tune.db"
+    study = make_valley(storage=storage)
+    tradeoff = Tradeoff.from_study(study)
+    publish(study, tradeoff)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "l2tune", "dashboard", "--storage", storage, "--port", str(port)]
+    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}/dashboard/studies/1"
+        for _ in range(120):
+            try:
+                urlopen(address, timeout=5).close()
+                break
+            except URLError:
+                time.sleep(0.25)
+        page = browser.new_context(viewport={"width": 1400, "height": 1200}).new_page()
+        page.goto(address)
+        page.wait_for_selector("text=overfit: validation − training")
+        page.wait_for_selector("text=validation (expected, 95 % band)")
+        assert page.locator("text=best λ, 95 % interval").count() >= 1
+        page.goto(f"{address}/note")
+        page.wait_for_selector("text=95 % credible interval")
+        assert "weight_decay=" in page.inner_text("body")
+    finally:
+        server.terminate()
+        server.wait(30)
