@@ -76,6 +76,7 @@ def findings(t: Tradeoff) -> Iterator[Finding]:
     yield from _metrics(t)
     yield from _normalization(t)
     yield from _folds(t)
+    yield from _audit(t)
 
 
 def in_brief(found: Sequence[Finding]) -> str:
@@ -363,6 +364,22 @@ def _folds(t: Tradeoff) -> Iterator[Finding]:
             "note",
             "λ_best was chosen on the folds that score it, so its value and gain are slightly flattered; the test "
             "images played no part in the choice.",
+        )
+
+
+def _audit(t: Tradeoff) -> Iterator[Finding]:
+    """Whether strengths that were pruned, and finished after all to see, were worse indeed."""
+    trials = t.record.trials
+    audited = t.strengths["lambda"].isin(trials.loc[trials["audit"] & (trials["state"] == "COMPLETE"), "lambda"])
+    whole = t.strengths["complete"]
+    finished, others = t.strengths[audited & whole], t.strengths[~audited & whole]
+    if len(finished) and len(others):
+        wrong = int((finished["validation"] < others["validation"].min()).sum())
+        yield Finding(
+            "audit",
+            "note",
+            f"Audit: of {_count(len(finished), 'pruned strength')} finished after all, {wrong or 'none'} turned out "
+            "better than the best that was not pruned.",
         )
 
 

@@ -64,5 +64,5 @@ def test_the_digits_study_is_the_default() -> None:
 
 
 def test_the_pictures_are_there() -> None:
-    for path in re.findall(r"\]\((docs/[^)]+)\)", README):
-        assert (ROOT / path).stat().st_size > 10_000
+    for path in re.findall(r"\]\(((?:docs|studies)/[^)]+)\)", README):
+        assert (ROOT / path).stat().st_size > 1_000

@@ -155,3 +155,13 @@ def test_error_is_told_in_percent(analyse: Callable[..., Tradeoff]) -> None:
     t = analyse(valley(3e-3), rising, metric="error")
     assert "nats" not in t.verdict
     assert "percentage points" in t.verdict
+
+
+def test_an_audit_says_whether_pruning_was_right(make_study: MakeStudy) -> None:
+    study = make_study(valley(3e-3), rising, strengths=STRENGTHS)
+    for strength, factor in ((5e-3, 1.0), (2.5e-3, 0.5)):
+        audited = make_study(lambda s, f=factor: f * valley(3e-3)(s), rising, strengths=(strength,)).trials[0]
+        audited.set_user_attr("l2tune:audit", True)
+        study.add_trial(audited)
+    [text] = [finding.text for finding in Tradeoff.from_study(study).findings if finding.kind == "audit"]
+    assert text.startswith("Audit: of 2 pruned strengths finished after all, 1 turned out better")
