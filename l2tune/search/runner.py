@@ -74,6 +74,8 @@ def run_search(
                 if not why:
                     active.append(_begin(study, objective))
             if not active:
+                if requeue_lost_trials(study):  # of another worker that has died meanwhile
+                    continue
                 return why
             try:
                 objective.advance([running.open for running in active if not running.open.done])

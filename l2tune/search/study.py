@@ -7,6 +7,7 @@ import socket
 import time
 import warnings
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from l2tune.settings import Settings
 
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 120
+BIRTH_SECONDS = 5
+"""A trial asked for longer ago, of which nothing at all is known, is nobody's."""
 STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
 """What a storage raises when its disk is full or its server has gone."""
 
@@ -130,9 +133,11 @@ def ask_trial(study: optuna.Study) -> optuna.Trial:
     with warnings.catch_warnings():
         # the runner keeps the heartbeat that Study.optimize would
         warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")
-        trial = study.ask()
-    trial.set_user_attr(_WORKER, {"host": socket.gethostname(), "pid": os.getpid()})
-    return trial
+        while True:
+            trial = study.ask()
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it came so slowly that another gave it up
+                trial.set_user_attr(_WORKER, {"host": socket.gethostname(), "pid": os.getpid()})
+                return trial
 
 
 def requeue_lost_trials(study: optuna.Study) -> int:
@@ -145,14 +150,23 @@ def requeue_lost_trials(study: optuna.Study) -> int:
     """
     lost = 0
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        worker = trial.user_attrs.get(_WORKER, {})
-        if worker.get("host") == socket.gethostname() and not _is_alive(int(worker["pid"])):
+        if _is_lost(trial):
             lost += requeue(study, trial)
     if optuna.storages._heartbeat.is_heartbeat_enabled(study._storage):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             optuna.storages.fail_stale_trials(study)
     return lost
+
+
+def _is_lost(trial: FrozenTrial) -> bool:
+    worker = trial.user_attrs.get(_WORKER)
+    if worker is not None:
+        return worker["host"] == socket.gethostname() and not _is_alive(int(worker["pid"]))
+    if trial.params or records.STRENGTH in trial.user_attrs or trial.datetime_start is None:
+        return False  # of a user's own loop
+    # killed between asking for the trial and writing down who did
+    return (datetime.now() - trial.datetime_start).total_seconds() > BIRTH_SECONDS
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> bool:

@@ -143,7 +143,13 @@ def interrupted(folder: Path, number: int) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with (folder / "stderr.txt").open("w") as errors:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
         deadline = time.monotonic() + 120
         while "trial 2:" not in (folder / "stderr.txt").read_text() and time.monotonic() < deadline:
@@ -171,7 +177,8 @@ def test_a_killed_search_is_taken_up_again(tmp_path: Path) -> None:
     again = run(tmp_path, "search", *flags)
     assert again.returncode == 0, again.stderr
     results = json.loads((tmp_path / "runs/digits/results.json").read_text())
-    assert results["trials"] == 4, "the lost trial was done again, not left running"
+    assert results["trials"] == 4, again.stderr
+    assert " done; " in again.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:

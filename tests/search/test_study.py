@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import optuna
@@ -96,6 +97,16 @@ def test_a_dead_processes_trial_is_queued_again_with_its_folds(tmp_path: Path) -
     assert strength == trial.params["lambda"]
     assert records.finished_folds(study, strength)[1][1].val_loss == 0.5
     assert requeue_lost_trials(study) == 0, "only once"
+
+
+def test_a_trial_that_died_at_birth_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = open_study(open_storage(url(tmp_path, "sqlite")), build({"study": "mine"}))
+    with warnings.catch_warnings(action="ignore"):
+        study.ask()
+    assert requeue_lost_trials(study) == 0, "it may be coming to life just now"
+    monkeypatch.setattr("l2tune.search.study.BIRTH_SECONDS", -1)
+    assert requeue_lost_trials(study) == 1
+    assert [t.state for t in study.trials] == [TrialState.FAIL], "there is no λ to queue again"
 
 
 def test_a_living_processes_trial_is_left_alone(tmp_path: Path) -> None:
