@@ -222,6 +222,12 @@ def is_described(study: optuna.Study) -> bool:
     return PREFIX + "schema" in study.user_attrs
 
 
+def whole_study(study: optuna.Study) -> optuna.Study:
+    """The study itself where Optuna's HyperbandPruner hands a sampler only the trials of one bracket."""
+    whole: optuna.Study = getattr(study, "_study", study)
+    return whole
+
+
 def stored_settings(study: optuna.Study) -> dict[str, Any]:
     """The flat settings that the study was begun with; empty for a study of the user's own."""
     return dict(study.user_attrs.get(PREFIX + "settings", {}))

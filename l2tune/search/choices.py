@@ -86,6 +86,7 @@ class _PerTrial(BaseSampler):
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if not self._relative:
             return {}
+        study = records.whole_study(study)
         settings = records.stored_settings(study)
         if "lambda_range" not in settings:
             return {}
@@ -127,7 +128,7 @@ class _Grid(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        trials = study.get_trials(deepcopy=False)
+        trials = records.whole_study(study).get_trials(deepcopy=False)
         taken = [t.params[param_name] for t in trials if param_name in t.params and t.state != TrialState.FAIL]
         times = [taken.count(point) for point in self._points]
         return self._points[times.index(min(times))]

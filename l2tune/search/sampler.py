@@ -62,6 +62,7 @@ class FoldCurveSampler(BaseSampler):
         return {}
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        study = records.whole_study(study)
         wider = self.wider_range(study)
         if wider is not None:
             records.widen_range(study, *wider)
@@ -84,6 +85,7 @@ class FoldCurveSampler(BaseSampler):
         low, high = param_distribution.low, param_distribution.high
         if low == high:
             return low
+        study = records.whole_study(study)  # the curve takes all folds, whatever bracket they are of
         with _TURN:
             proposal = self._propose(study, trial, low if low > 0 else high * 1e-9, high)
             self._proposed[study.study_name, trial.number] = proposal

@@ -98,6 +98,16 @@ def test_optunas_pruners_work(pruner: str) -> None:
         assert TrialState.PRUNED in states
 
 
+@pytest.mark.parametrize("pruner", ["racing", "none", "median", "hyperband", "halving", "wilcoxon"])
+@pytest.mark.parametrize("sampler", ["curve", "tpe", "gp", "qmc", "random", "grid"])
+def test_every_sampler_works_with_every_pruner(sampler: str, pruner: str) -> None:
+    study, _ = search(CountingReplay(), sampler=sampler, pruner=pruner, trials=6)
+    strengths = [records.strength_of(t) for t in study.trials if not t.user_attrs.get(records.COMPLETE)]
+    assert len(strengths) >= 4
+    assert len(set(strengths)) == len(strengths)
+    assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in study.trials)
+
+
 @pytest.mark.parametrize("sampler", ["curve", "tpe", "random", "qmc", "grid"])
 def test_a_resumed_search_goes_on_and_repeats_no_strength(sampler: str) -> None:
     storage = optuna.storages.InMemoryStorage()

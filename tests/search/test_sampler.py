@@ -62,6 +62,14 @@ def test_a_users_own_study_finds_the_minimum_in_few_folds() -> None:
     assert len(set(strengths(study))) == 14
 
 
+def test_hyperband_hides_no_folds_from_the_curve() -> None:
+    study = optuna.create_study(
+        sampler=FoldCurveSampler(seed=0), pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=5)
+    )
+    study.optimize(by_fold, n_trials=14)
+    assert BEST / 3 < study.best_params["lambda"] < BEST * 3
+
+
 def test_an_objective_that_reports_nothing_gets_spread_strengths() -> None:
     study = own_study()
     study.optimize(lambda trial: loss(trial.suggest_float("lambda", 1e-6, 1.0, log=True), 0), n_trials=6)
