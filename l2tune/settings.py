@@ -43,6 +43,7 @@ class DataSettings(_Section):
         "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, a folder of class folders, an .npz file, "
         "or package.module:function",
         flat="data",
+        min_length=1,
     )
     root: str | None = _setting(
         None,
@@ -135,7 +136,7 @@ class Settings(_Section):
 
     study: str = _setting("", "Name of the study (default: from the data and the model)", identity=False)
     storage: str = _setting(
-        "sqlite:///l2tune.db", "Any Optuna storage URL, or a path ending in .log for a journal", identity=False
+        "sqlite:///l2tune.db", "Any Optuna storage URL, or a path: .db for SQLite, .log for a journal", identity=False
     )
     out: str = _setting("", "Folder for the results (default: runs/STUDY)", identity=False)
     device: str = _setting("auto", "auto (CUDA when there is one), cpu, cuda, cuda:1", identity=False)
@@ -343,6 +344,9 @@ def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str], file
     if problem["type"] == "extra_forbidden":
         section = Settings.model_fields[place[0]].default if place[0] in Settings.model_fields else None
         known = list((section.__class__ if isinstance(section, _Section) else Settings).model_fields)
+        right = PLACES.get(place[-1], ())
+        if len(right) > 1 and right != place:
+            return UserError("no such key", where, f"write {right[-1]} in the section [{right[0]}]")
         return UserError("no such key", where, _did_you_mean(place[-1], known))
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]

@@ -46,6 +46,9 @@ def test_errors_name_flag_value_and_fix(given: dict[str, object], line: str) -> 
     ("text", "line"),
     [
         ("[training]\nepoch = 3", "{file}: training.epoch: no such key; did you mean 'epochs'?"),
+        ("epochs = 3", "{file}: epochs: no such key; write epochs in the section [training]"),
+        ("[search]\nepochs = 3", "{file}: search.epochs: no such key; write epochs in the section [training]"),
+        ("[data]\ndata = 'digits'", "{file}: data.data: no such key; write source in the section [data]"),
         ("[trainin]\nepochs = 3", "{file}: trainin: no such key; did you mean 'training'?"),
         (
             "[training]\nepochs = -1",

@@ -36,13 +36,15 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
     """A storage by URL, or a journal file by path.
 
     Args:
-        url: Any URL that Optuna takes, or a path that ends in `.log` or `.jsonl`.
+        url: Any URL that Optuna takes, or a path: `.db` or `.sqlite` for SQLite, `.log` or `.jsonl` for a journal.
         must_exist: Refuse a file that is not there instead of creating it.
 
     Raises:
         UserError: It cannot be opened.
     """
     where = f"--storage {url}"
+    if "://" not in url and url.endswith((".db", ".sqlite", ".sqlite3")):
+        url = f"sqlite:///{url}"
     path = _file_of(url)
     if path is not None:
         if must_exist and not path.exists():
@@ -57,7 +59,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
                 raise UserError("is not a journal", where, "give a file that Optuna's journal wrote, or a new name")
             return JournalStorage(JournalFileBackend(str(path)))
         if "://" not in url:
-            raise UserError("is no storage URL", where, "give sqlite:///FILE.db, another URL, or a path ending in .log")
+            raise UserError("is no storage URL", where, "give a path ending in .db or .log, or a URL")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # Workers share the file: wait for each other's writes instead of failing at once.
         engine: dict[str, Any] = (

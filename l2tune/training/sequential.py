@@ -13,7 +13,7 @@ from torch import Tensor
 
 from l2tune.data.folds import Fold
 from l2tune.data.images import ImageData
-from l2tune.errors import TrialFailed
+from l2tune.errors import TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Run
 from l2tune.models.registry import ModelFactory
 from l2tune.penalty import has_normalization, regularized_parameters
@@ -57,6 +57,9 @@ class SequentialTrainer:
     ) -> None:
         self.device = choose_device(device)
         self._model = initial_model(factory, data.shape, data.classes, seed=0)
+        if not regularized_parameters(self._model, penalty.regularize):
+            fix = "penalize all with --regularize all, or use layers of torch.nn"
+            raise UserError("has no convolution or linear layer whose weights λ could act on", "model", fix)
         self._data, self._splits, self._factory = data, folds, factory
         self._training, self._penalty, self._augment, self._dtype = training, penalty, augment, dtype
         self.folds, self.epochs = len(folds), training.epochs

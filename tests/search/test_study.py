@@ -24,10 +24,10 @@ from l2tune.settings import build
 
 
 def url(folder: Path, kind: str) -> str:
-    return f"sqlite:///{folder}/s.db" if kind == "sqlite" else f"{folder}/s.log"
+    return {"sqlite": f"sqlite:///{folder}/s.db", "path": f"{folder}/s.db", "journal": f"{folder}/s.log"}[kind]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+@pytest.mark.parametrize("kind", ["sqlite", "path", "journal"])
 def test_a_study_is_created_resumed_and_deleted(tmp_path: Path, kind: str) -> None:
     settings = build({"study": "mine"})
     study = open_study(open_storage(url(tmp_path, kind)), settings)
@@ -45,7 +45,7 @@ def test_a_study_is_created_resumed_and_deleted(tmp_path: Path, kind: str) -> No
         ("sqlite:///{}/no/s.db", "--storage sqlite:///{0}/no/s.db: the folder {0}/no does not exist; make it first"),
         (
             "nonsense",
-            "--storage nonsense: is no storage URL; give sqlite:///FILE.db, another URL, or a path ending in .log",
+            "--storage nonsense: is no storage URL; give a path ending in .db or .log, or a URL",
         ),
         (
             "{}/text.log",
