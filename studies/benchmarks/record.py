@@ -49,8 +49,16 @@ RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
         log_grid(1e-5, 1.0, 16),
     ),
     "cifar10-1000-resnet": (
-        {"data": CIFAR, "subset": 1000, "model": "small_resnet", "lr": 0.2, "epochs": 15, "batch_size": 64},
-        log_grid(1e-6, 1e-1, 16),
+        {
+            "data": CIFAR,
+            "subset": 1000,
+            "image_size": 16,
+            "model": "small_resnet",
+            "lr": 0.2,
+            "epochs": 20,
+            "batch_size": 64,
+        },
+        log_grid(1e-5, 3e-1, 14),
     ),
 }
 
