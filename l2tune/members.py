@@ -63,6 +63,7 @@ class EpochScores:
         member: Whose.
         epoch: Epochs finished, from 1.
         train_loss: Mean cross-entropy over the fold's training images in evaluation mode, without the penalty; nats.
+            Before the last epoch an engine may take a sample of them; ours take as many as there are validation images.
         train_error: Share of them classified wrongly.
         val_loss: The same over the fold's validation images.
         val_error: The same.

@@ -20,6 +20,12 @@ class Fold:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
 
+    @property
+    def sample(self) -> NDArray[np.int64]:
+        """As many training images as there are validation images, always the same: a learning curve needs no more."""
+        count = min(len(self.train), len(self.validation))
+        return np.sort(np.random.default_rng(0).choice(self.train, count, replace=False))
+
 
 def make_folds(
     labels: NDArray[np.int64],

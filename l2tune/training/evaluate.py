@@ -28,26 +28,21 @@ def loss_and_error(model: Callable[[Tensor], Tensor], batches: Batches) -> tuple
     return float(loss) / count, float(wrong) / count
 
 
-def loss_error_and_gradient(
-    model: Callable[[Tensor], Tensor], weights: list[nn.Parameter], batches: Batches
-) -> tuple[float, float, float]:
-    """Mean cross-entropy, share wrong, and `‖∇E(W)‖ / (2 ‖W‖)` over the weights, from one pass."""
-    total, wrong, count = 0.0, 0.0, 0
+def gradient_ratio(model: Callable[[Tensor], Tensor], weights: list[nn.Parameter], batches: Batches) -> float:
+    """`‖∇E(W)‖ / (2 ‖W‖)` over the weights, E the mean cross-entropy."""
+    count = 0
     gradients = [torch.zeros_like(weight) for weight in weights]
     for images, labels in batches:
-        logits = model(images)
-        loss = cross_entropy(logits, labels, reduction="sum")
+        loss = cross_entropy(model(images), labels, reduction="sum")
         parts: Sequence[Tensor | None] = torch.autograd.grad(loss, weights, allow_unused=True)
         for gradient, part in zip(gradients, parts, strict=True):
             if part is not None:  # the network has a layer that it does not use
                 gradient += part
-        total += float(loss.detach())
-        wrong += float((logits.argmax(1) != labels).sum())
         count += len(labels)
     with torch.no_grad():
         steepness = torch.stack([g.square().sum() for g in gradients]).sum().sqrt() / count
         size = torch.stack([w.square().sum() for w in weights]).sum().sqrt()
-    return total / count, wrong / count, float(steepness / (2 * size))
+    return float(steepness / (2 * size))
 
 
 def log_probabilities(model: Callable[[Tensor], Tensor], batches: Batches) -> NDArray[np.float32]:

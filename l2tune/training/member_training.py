@@ -152,20 +152,20 @@ class MemberTraining:
         self.seconds += time.perf_counter() - began
         return finite
 
-    def scores(self, indices: Tensor, source: DeviceImages | None = None) -> tuple[float, float]:
+    def scores(self, indices: NDArray[np.int64] | Tensor, source: DeviceImages | None = None) -> tuple[float, float]:
         """(loss, error) over images, in evaluation mode and without augmentation."""
         began = time.perf_counter()
         self.model.eval()
-        found = evaluate.loss_and_error(self._forward, self._evaluation(indices, source))
+        found = evaluate.loss_and_error(self._forward, self._evaluation(torch.as_tensor(indices), source))
         self.seconds += time.perf_counter() - began
         return found
 
-    def scores_and_gradient(self, indices: Tensor) -> tuple[float, float, float]:
-        """(loss, error, gradient ratio) over images, in evaluation mode."""
+    def gradient_ratio(self) -> float:
+        """`‖∇E(W)‖ / (2 ‖W‖)` over the regularized weights and the training images, in evaluation mode."""
         began = time.perf_counter()
         self.model.eval()
         weights = list(self.weights.values())
-        found = evaluate.loss_error_and_gradient(self._forward, weights, self._evaluation(indices))
+        found = evaluate.gradient_ratio(self._forward, weights, self._evaluation(self.train))
         self.seconds += time.perf_counter() - began
         return found
 

@@ -80,7 +80,7 @@ class PopulationTrainer(SequentialTrainer):
             np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.validation)]))
         )
         self.resident = self._source.images.device.type == self.device.type
-        self._counted: dict[int, Tensor] = {}
+        self._counted: dict[tuple[int, bool], Tensor] = {}
         self._evaluation_pixels = EVALUATION_PIXELS.get(self.device.type, 1 << 22)
         self._bytes_per_member: float | None = None
 
@@ -107,14 +107,16 @@ class PopulationTrainer(SequentialTrainer):
             found = found.to(self.device, non_blocking=True)
         return found.view(*indices.shape, *images.shape[1:])
 
-    def _counts(self, fold: int) -> Tensor:
-        """(2, images in any fold): how often each is in the fold's training and validation part."""
-        if fold not in self._counted:
+    def _counts(self, fold: int, sample: bool) -> Tensor:
+        """(2, images in any fold): how often each is in the training part (or its sample) and the validation part."""
+        key = fold, sample
+        if key not in self._counted:
             split = self._splits[fold]
             length = int(self._everything[-1]) + 1
-            both = [np.bincount(part, minlength=length) for part in (split.train, split.validation)]
-            self._counted[fold] = torch.from_numpy(np.stack(both))[:, self._everything].to(self.device, torch.float32)
-        return self._counted[fold]
+            train = split.sample if sample else split.train
+            both = [np.bincount(part, minlength=length) for part in (train, split.validation)]
+            self._counted[key] = torch.from_numpy(np.stack(both))[:, self._everything].to(self.device, torch.float32)
+        return self._counted[key]
 
     def _stream(self, fold: int, seed: int) -> Stream:
         return Stream(

@@ -156,13 +156,12 @@ class SequentialRun:
         ratio = None
         train_loss = train_error = val_loss = val_error = math.nan
         if network.train_epoch():
-            validation = torch.from_numpy(trainer._splits[member.fold].validation)
-            val_loss, val_error = network.scores(validation)
+            fold = trainer._splits[member.fold]
+            val_loss, val_error = network.scores(fold.validation)
+            train_loss, train_error = network.scores(fold.train if self._epoch == trainer.epochs else fold.sample)
             if member.strength == 0 and network.weights and val_loss < self._lowest.get(member, math.inf):
                 self._lowest[member] = val_loss  # the gradient is asked for where this is lowest, and costs an epoch
-                train_loss, train_error, ratio = network.scores_and_gradient(network.train)
-            else:
-                train_loss, train_error = network.scores(network.train)
+                ratio = network.gradient_ratio()
         diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
         last = self._epoch == trainer.epochs and not diverged
         return EpochScores(

@@ -340,7 +340,8 @@ class StackedMembers:
     def _evaluate(
         self, epoch: int
     ) -> tuple[list[list[float]], list[list[float]], dict[int, float], dict[int, NetworkState]]:
-        losses, errors = stacked_scores.losses_and_errors(self._logits(), self._counted()).means()
+        counted = self._counted(sample=epoch < self._trainer.epochs)
+        losses, errors = stacked_scores.losses_and_errors(self._logits(), counted).means()
         ratios = {}
         if self._trainer._regularized:
             ratios = self._gradient_ratios([row for row, m in enumerate(self.members) if m.strength == 0])
@@ -366,11 +367,13 @@ class StackedMembers:
         everything = parameters | frozen | dict(weights or {})
         return lambda images: self._trainer._stacked(everything, buffers, images, training=False)[0]
 
-    def _counted(self, rows: Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """All images of any fold, batch by batch."""
+    def _counted(
+        self, rows: Sequence[int] | None = None, *, sample: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """All images of any fold, batch by batch; of the training parts only a sample counts if asked."""
         trainer = self._trainer
         which = self._stream_of if rows is None else self._stream_of[list(rows)]
-        counts = torch.stack([trainer._counts(stream.fold) for stream in self.streams])  # (S, 2, images)
+        counts = torch.stack([trainer._counts(stream.fold, sample) for stream in self.streams])  # (S, 2, images)
         place = 0
         for indices in torch.split(trainer._everything, self._evaluation_size()):
             part = counts[:, :, place : place + len(indices)][which]

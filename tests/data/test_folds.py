@@ -31,6 +31,13 @@ def test_the_seed_and_the_repeat_change_the_folds():
     assert not np.array_equal(first[0].validation, first[5].validation)
 
 
+def test_the_sample_is_of_the_training_part_and_as_large_as_the_validation_part():
+    fold, again = (make_folds(np.arange(100) % 4, folds=5)[0] for _ in range(2))
+    assert len(fold.sample) == len(set(fold.sample.tolist())) == len(fold.validation) == 20
+    assert set(fold.sample) <= set(fold.train)
+    assert np.array_equal(fold.sample, again.sample)
+
+
 def test_a_repeat_more_leaves_the_earlier_folds():
     labels = np.arange(60) % 3
     one, two = (make_folds(labels, folds=3, repeats=repeats, seed=4) for repeats in (1, 2))

@@ -182,7 +182,10 @@ class TestBatches:
         assert distance.max() < 1e-2
         mirrored = int((nearest >= len(plain)).sum())
         assert 0.3 < mirrored / len(seen) < 0.7
-        assert len({s.train_loss for s in scores}) == 1, "evaluation sees the images as they are"
+        assert len(scores) > 2
+        assert len({s.train_loss for s in scores[:-1]}) == len({s.val_loss for s in scores}) == 1, (
+            "evaluation sees the images as they are"
+        )
 
 
 class TestNoLeak:
@@ -248,6 +251,7 @@ class TestScores:
         member = small.member(1e-2, fold=2)
         last = train(trainer, [member])[member][-1]
         fold = small.folds[2]
+        assert len(fold.sample) < len(fold.train), "the last epoch's score is of all images"
         model = built[0].eval()
         with torch.no_grad():
             logits = model(plain_images(small.data, fold, torch.float64))
@@ -261,6 +265,22 @@ class TestScores:
         norms = {"0": model[0].weight.norm().item(), "4": model[4].weight.norm().item()}
         assert last.network.weight_norms == pytest.approx(norms, rel=1e-12)
         assert last.network.zero_fraction == 0.0
+
+    def test_before_the_last_epoch_a_sample_of_the_training_images_is_scored(self, small, train):
+        built = []
+
+        def keeping(shape, classes):
+            built.append(nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes)))
+            return built[-1]
+
+        trainer = small.trainer(keeping, dtype=torch.float64, epochs=2)
+        built.clear()
+        fold, member = small.folds[1], small.member(1e-2, fold=1)
+        first = next(trainer.start([member]))[0]
+        with torch.no_grad():
+            logits = built[0](plain_images(small.data, fold, torch.float64))[torch.from_numpy(fold.sample)]
+        labels = small.data.labels[torch.from_numpy(fold.sample)]
+        assert first.train_loss == pytest.approx(cross_entropy(logits, labels).item(), rel=1e-12)
 
     def test_the_network_learns_and_the_penalty_shrinks_it(self, small, train):
         free, penalized = (small.member(strength) for strength in (0.0, 0.1))
