@@ -144,6 +144,10 @@ class Observations:
     folds: int | None
     first_estimate: float | None = None
 
+    def by_strength(self) -> dict[float, NDArray[np.float64]]:
+        """λ → scores of its finished folds."""
+        return {float(strength): self.score[self.strength == strength] for strength in np.unique(self.strength)}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyRecord:

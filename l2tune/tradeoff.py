@@ -117,8 +117,7 @@ class Tradeoff:
         curve = fit_curve(record, scored, record.metric)
         if curve is None:
             return cls._diverged(record, table, ratio)
-        done = dict(zip(table["lambda"], table["folds"], strict=True))
-        best = choose_best(curve, done)
+        best = choose_best(curve, scores)
         own = scores.get(best, np.full(1, np.nan))
         complete = bool(np.isfinite(own).all())
         naive, corrected = standard_errors(own, ratio) if complete else (math.nan, math.nan)
@@ -140,7 +139,7 @@ class Tradeoff:
             curve=curve,
             strengths=table,
             best_lambda=best,
-            one_se_lambda=max(best, choose_one_se(curve, done)),
+            one_se_lambda=max(best, choose_one_se(curve, scores)),
             best_value=float(own.mean()) if complete else float(curve.mean([best])[0]),
             best_standard_error=naive,
             corrected_standard_error=corrected,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune import records
@@ -60,11 +61,10 @@ class StopWhenSettled:
         curve = self._curve(study)
         if curve is None:
             return []
-        seen = records.observations(study, parameter=self._parameter)
-        done = {float(s): len(set(seen.fold[seen.strength == s])) for s in np.unique(seen.strength)}
+        scores = records.observations(study, parameter=self._parameter).by_strength()
         for choose in (choose_best, choose_one_se):
-            strength = choose(curve, done)
-            if strength > 0 and done.get(strength, 0) < curve.folds:
+            strength = choose(curve, scores)
+            if strength > 0 and len(scores.get(strength, ())) < curve.folds:
                 return [strength]
         return []
 
@@ -96,25 +96,31 @@ class StopWhenSettled:
         return fit_curve(study, low if low > 0 else high * 1e-9, high, parameter=self._parameter)
 
 
-def choose_best(curve: RegularizationCurve, done: Mapping[float, int]) -> float:
-    """λ_best: of the strengths tried that the curve cannot tell from its minimizer, the one with most folds done.
+def choose_best(curve: RegularizationCurve, scores: Mapping[float, NDArray[np.float64]]) -> float:
+    """λ_best: of the strengths tried that the curve cannot tell from its minimizer, the one of the lowest full score.
+
+    Where none of them has all folds, the one with most; where none was tried, the curve's own.
 
     Args:
-        done: λ → finished folds.
+        scores: λ → scores of its folds, NaN where a fold is not done.
     """
-    if curve.best_lambda == 0:
-        return 0.0
-    tried = np.array([strength for strength in done if strength > 0])
-    if len(tried):
-        means = curve.mean(tried)
-        near = tried[means <= curve.best_value + INDISTINGUISHABLE * curve.best_standard_error]
-        if len(near):
-            return float(max(near, key=lambda s: (done[float(s)], -curve.mean(s)[0])))
-    return curve.best_lambda
+    tried = np.array(list(scores))
+    near = tried[curve.mean(tried) <= curve.best_value + INDISTINGUISHABLE * curve.best_standard_error]
+    whole = [float(s) for s in near if _folds_done(scores[s]) >= curve.folds]
+    if whole:
+        return min(whole, key=lambda s: float(scores[s].mean()))
+    some = [float(s) for s in near if s > 0]
+    if curve.best_lambda == 0 or not some:
+        return curve.best_lambda
+    return max(some, key=lambda s: (_folds_done(scores[s]), -curve.mean(s)[0]))
 
 
-def choose_one_se(curve: RegularizationCurve, done: Mapping[float, int]) -> float:
+def choose_one_se(curve: RegularizationCurve, scores: Mapping[float, NDArray[np.float64]]) -> float:
     """λ_1se: of the strengths tried close to the curve's, the one with most folds done."""
     low, high = curve.one_se_lambda / 10**0.2, curve.one_se_lambda * 10**0.05
-    near = [strength for strength in done if low <= strength <= high and strength >= curve.best_lambda]
-    return max(near, key=lambda s: (done[s], s)) if near else curve.one_se_lambda
+    near = [strength for strength in scores if low <= strength <= high and strength >= curve.best_lambda]
+    return max(near, key=lambda s: (_folds_done(scores[s]), s)) if near else curve.one_se_lambda
+
+
+def _folds_done(scores: NDArray[np.float64]) -> int:
+    return int((~np.isnan(scores)).sum())

@@ -58,7 +58,7 @@ RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
             "epochs": 20,
             "batch_size": 64,
         },
-        log_grid(1e-5, 3e-1, 14),
+        log_grid(1e-5, 3e-1, 19),
     ),
 }
 

@@ -305,18 +305,15 @@ def by_optuna(sampler: str, pruner: str, *, estimate: bool = True, **settings: A
         study = optuna.create_study(sampler=make_sampler(given), pruner=make_pruner(given))
         objective = CrossValidationObjective.from_settings(given, recording, {"class_names": list("0123456789")})
 
-        def curve() -> tuple[RegularizationCurve | None, dict[float, int]]:
-            seen = records.observations(study)
-            values, counts = np.unique(seen.strength, return_counts=True)
-            bounds = records.search_range(study, low, high)
-            return fit_curve(study, *bounds), dict(zip(values.tolist(), counts.tolist(), strict=True))
+        def curve() -> RegularizationCurve | None:
+            return fit_curve(study, *records.search_range(study, low, high))
 
         def note(trial: FrozenTrial) -> None:
             if trial.user_attrs.get(records.COMPLETE) and outcome.settled is None:
                 outcome.settled = outcome.costs[-1]
             if ours:
-                fitted, done = curve()
-                outcome.note(recording.cost, choose_best(fitted, done) if fitted else 0.0)
+                fitted, scores = curve(), records.observations(study).by_strength()
+                outcome.note(recording.cost, choose_best(fitted, scores) if fitted else 0.0)
             else:
                 whole = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
                 chosen = min(whole, key=lambda t: t.value if t.value is not None else np.inf, default=None)
@@ -325,7 +322,7 @@ def by_optuna(sampler: str, pruner: str, *, estimate: bool = True, **settings: A
         run_search(
             study, objective, Budget(given.search.trials), settle=StopWhenSettled() if ours else None, on_trial=note
         )
-        fitted, _ = curve()
+        fitted = curve()
         if ours and fitted is not None:
             outcome.interval = fitted.interval
         if outcome.settled is None:

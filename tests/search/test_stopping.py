@@ -5,6 +5,7 @@ import math
 import numpy as np
 import optuna
 import pytest
+from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
@@ -102,19 +103,26 @@ def curve_of(folds: dict[float, int]) -> RegularizationCurve:
     return RegularizationCurve.fit(strength, fold, score, low=1e-6, high=1.0, folds=5)
 
 
-def test_of_strengths_that_cannot_be_told_apart_the_one_with_most_folds_is_chosen() -> None:
+def done(mean: float, folds: int = 5) -> NDArray[np.float64]:
+    return np.array([mean] * folds + [np.nan] * (5 - folds))
+
+
+def test_of_strengths_that_cannot_be_told_apart_the_lowest_full_score_is_chosen() -> None:
     curve = curve_of(MANY)
     near = [curve.best_lambda * 0.95, curve.best_lambda * 1.05]
-    assert choose_best(curve, {near[0]: 5, near[1]: 2, 1.0: 5}) == near[0]
-    assert choose_best(curve, {near[0]: 2, near[1]: 5, 1.0: 5}) == near[1]
-    assert choose_best(curve, {1e-6: 5, 1.0: 5}) == curve.best_lambda, "none of those tried is as good"
+    for low, high in (near, near[::-1]):
+        assert choose_best(curve, {low: done(0.1), high: done(0.2), 1.0: done(0.05)}) == low
+        assert choose_best(curve, {low: done(0.2), high: done(0.1, folds=2), 1.0: done(0.05)}) == low
+        assert choose_best(curve, {low: done(0.2, folds=3), high: done(0.1, folds=2)}) == low, "most folds"
+    assert choose_best(curve, {1e-6: done(0.1), 1.0: done(0.1)}) == curve.best_lambda, "none of those tried is as good"
+    assert choose_best(curve, {near[0]: np.array([0.1, np.inf, 0.1, 0.1, 0.1]), near[1]: done(0.2)}) == near[1]
 
 
 def test_one_se_is_never_below_the_best() -> None:
     curve = curve_of(MANY)
-    for done in (dict.fromkeys(MANY, 5), {1e-6: 5, 1.0: 5}, {curve.one_se_lambda * 0.9: 5}):
-        assert choose_one_se(curve, done) >= curve.best_lambda
-    assert choose_one_se(curve, {curve.one_se_lambda * 0.9: 5}) == curve.one_se_lambda * 0.9
+    for strengths in (MANY, (1e-6, 1.0), (curve.one_se_lambda * 0.9,)):
+        assert choose_one_se(curve, dict.fromkeys(strengths, done(0.1))) >= curve.best_lambda
+    assert choose_one_se(curve, {curve.one_se_lambda * 0.9: done(0.1)}) == curve.one_se_lambda * 0.9
 
 
 def test_no_regularization_may_be_the_answer() -> None:
@@ -125,7 +133,8 @@ def test_no_regularization_may_be_the_answer() -> None:
     ]
     strength, fold, score = (np.array(column) for column in zip(*rows, strict=True))
     curve = RegularizationCurve.fit(strength, fold, score, low=1e-6, high=1.0, folds=5)
-    assert choose_best(curve, dict.fromkeys((1e-5, 1e-4), 5)) <= 1e-6
+    assert choose_best(curve, {s: score[strength == s] for s in (0.0, 1e-5, 1e-4)}) == 0.0
+    assert choose_best(curve, dict.fromkeys((1e-5, 1e-4), done(0.2))) <= 1e-6
 
 
 def test_a_share_that_is_not_positive_is_refused() -> None:
