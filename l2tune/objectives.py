@@ -342,6 +342,9 @@ class TradeoffObjective:
                 "create it with directions=['minimize', 'minimize'], or use CrossValidationObjective",
             )
         inner.describe(trial.study)
+        records.name_objectives(
+            trial.study, [f"underfit: training {inner.metric}", f"overfit: validation − training {inner.metric}"]
+        )
         strength = inner._draw(trial)
         known = records.finished_folds(trial.study, strength)
         members = [inner.member(strength, fold) for fold in range(inner.trainer.folds)]

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
@@ -219,6 +220,14 @@ def describe_study(
     for name, value in parts.items():
         study.set_user_attr(PREFIX + name, dict(value))
     study.set_user_attr(PREFIX + "schema", SCHEMA)  # last: whoever sees it sees all
+
+
+def name_objectives(study: optuna.Study, names: Sequence[str]) -> None:
+    """Name what the study minimizes, for the dashboard, unless its maker has."""
+    if study.metric_names is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(names))
 
 
 def is_described(study: optuna.Study) -> bool:

@@ -217,3 +217,4 @@ def test_tradeoff_objective_gives_underfit_and_overfit() -> None:
     assert study.trials[0].values == pytest.approx([mean / 2, mean / 2])
     assert all(math.isfinite(value) for value in study.trials[1].values), "divergence counts as the worst score seen"
     assert len(records.observations(study).score) == 2 * FOLDS
+    assert study.metric_names == ["underfit: training loss", "overfit: validation − training loss"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from typing import Any
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
+from l2tune import records
 from l2tune.errors import UserError
 from l2tune.report.figures import gap_figure, tradeoff_figure
 from l2tune.strength import show, weight_decay
@@ -31,9 +31,7 @@ def publish(study: optuna.Study, tradeoff: Tradeoff) -> None:
     ]
     table = "\n".join(["| | λ | weight decay |", "|---|---|---|", *rows])
     _note(study, f"{_HEADING}\n{tradeoff.verdict}\n\n{table if tradeoff.curve is not None else ''}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([f"validation {tradeoff.metric}"])
+    records.name_objectives(study, [f"validation {tradeoff.metric}"])
     for name, title, figure in (
         ("tradeoff", "Tradeoff", tradeoff_figure(tradeoff)),
         ("gap", "Overfit and underfit", gap_figure(tradeoff)),

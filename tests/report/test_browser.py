@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -16,6 +17,7 @@ import optuna
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from l2tune.objectives import TradeoffObjective
 from l2tune.report.dashboard import publish
 from l2tune.tradeoff import Tradeoff
 
@@ -103,26 +105,35 @@ def test_a_phone_need_not_scroll_sideways(browser: Browser, report: str) -> None
     assert said == []
 
 
-def test_the_dashboard_shows_the_note_and_the_figures(
-    browser: Browser, make_valley: Callable[..., optuna.Study], tmp_path: Path
-) -> None:
-    storage = f"sqlite:///{tmp_path}/l2tune.db"
-    study = make_valley(storage=storage)
-    tradeoff = Tradeoff.from_study(study)
-    publish(study, tradeoff)
+@contextmanager
+def dashboard(storage: str, folder: Path) -> Iterator[str]:
+    """The address of the first study in `l2tune dashboard`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "l2tune", "dashboard", "--storage", storage, "--port", str(port)]
-    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}/dashboard/studies/1"
     try:
-        address = f"http://127.0.0.1:{port}/dashboard/studies/1"
         for _ in range(120):
             try:
                 urlopen(address, timeout=5).close()
                 break
             except URLError:
                 time.sleep(0.25)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_the_dashboard_shows_the_note_and_the_figures(
+    browser: Browser, make_valley: Callable[..., optuna.Study], tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path}/l2tune.db"
+    study = make_valley(storage=storage)
+    publish(study, Tradeoff.from_study(study))
+    with dashboard(storage, tmp_path) as address:
         page = browser.new_context(viewport={"width": 1400, "height": 1200}).new_page()
         page.goto(address)
         page.wait_for_selector("text=overfit: validation − training")
@@ -131,6 +142,21 @@ def test_the_dashboard_shows_the_note_and_the_figures(
         page.goto(f"{address}/note")
         page.wait_for_selector("text=95 % credible interval")
         assert "weight_decay=" in page.inner_text("body")
-    finally:
-        server.terminate()
-        server.wait(30)
+
+
+def test_the_dashboard_shows_the_pareto_front_of_underfit_and_overfit(browser: Browser, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/l2tune.db"
+    study = optuna.create_study(storage=storage, directions=["minimize", "minimize"])
+
+    def fit(strength: float, fold: int, seed: int) -> dict[str, float]:
+        train = 0.01 + 2 * strength
+        return {"train_loss": train, "val_loss": train + 0.3 / (1 + 1e3 * strength) + 0.01 * fold}
+
+    study.optimize(TradeoffObjective(fit=fit, folds=3), n_trials=6)
+    assert len(study.best_trials) > 1
+    with dashboard(storage, tmp_path) as address:
+        page = browser.new_context(viewport={"width": 1400, "height": 1200}).new_page()
+        page.goto(address)
+        page.wait_for_selector("text=Pareto")
+        page.wait_for_selector(".main-svg >> text=underfit: training loss")
+        page.wait_for_selector(".main-svg >> text=overfit: validation − training loss")
