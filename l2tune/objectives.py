@@ -22,7 +22,7 @@ from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentileP
 from l2tune import records
 from l2tune.bias_variance import decompose
 from l2tune.errors import TrialFailed, UserError
-from l2tune.members import EpochScores, Member, Trainer, together
+from l2tune.members import EpochScores, Member, Run, Trainer, together
 from l2tune.records import FoldRecord, Metric
 from l2tune.settings import Settings, build
 from l2tune.training.function import Fit, FunctionTrainer
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from l2tune.data.images import ImageData
 
 Steps = Literal["fold", "epoch"]
+History = Mapping[Member, Sequence[EpochScores]]
 
 EPOCH_PRUNERS = (MedianPruner, PercentilePruner, HyperbandPruner, SuccessiveHalvingPruner)
 """Optuna's pruners that compare trials at equal steps; their step is the epoch. All others judge fold by fold."""
@@ -192,22 +193,15 @@ class CrossValidationObjective:
         for open_trial in open_trials:
             for fold in open_trial.todo if by_epoch or self._whole(open_trial) else open_trial.todo[:1]:
                 owners.setdefault(self.member(open_trial.strength, fold), []).append(open_trial)
-        history: dict[Member, list[EpochScores]] = {member: [] for member in owners}
-        run = self.trainer.start(list(owners))
-        for epoch_scores in run:
-            for scores in epoch_scores:
-                history[scores.member].append(scores)
-            if self.on_epoch is not None:
-                self.on_epoch(epoch_scores)
-            if by_epoch:
-                for open_trial in open_trials:
-                    mine = {m: history[m] for m, trials in owners.items() if open_trial in trials}
-                    self._report_epoch(open_trial, mine)
-                run.drop([m for m, trials in owners.items() if all(t.pruned for t in trials)])
+
+        def ask_by_epoch(run: Run, history: History) -> None:
+            for open_trial in open_trials:
+                mine = {m: history[m] for m, trials in owners.items() if open_trial in trials}
+                self._report_epoch(open_trial, mine)
+            run.drop([m for m, trials in owners.items() if all(t.pruned for t in trials)])
+
+        history = self.train(list(owners), ask_by_epoch if by_epoch else None)
         for member, trials in owners.items():
-            if not history[member]:
-                raise TrialFailed(f"the trainer gave no scores for fold {member.fold} at λ = {member.strength:g}")
-            self._keep_predictions(member, history[member][-1])
             for open_trial in trials:
                 record = FoldRecord.of(
                     history[member], truncated=open_trial.pruned and not history[member][-1].diverged
@@ -218,6 +212,30 @@ class CrossValidationObjective:
                 self._ask_pruner(open_trial)
             if open_trial.done:
                 self._decompose(open_trial)
+
+    def train(self, members: Sequence[Member], after_epoch: Callable[[Run, History], None] | None = None) -> History:
+        """Train members in one run, and keep what they predict for the test images.
+
+        Args:
+            after_epoch: Called with the run, whose members it may drop, and with all scores so far.
+
+        Raises:
+            TrialFailed: The trainer gave no scores for a member.
+        """
+        history: dict[Member, list[EpochScores]] = {member: [] for member in members}
+        run = self.trainer.start(members)
+        for epoch_scores in run:
+            for scores in epoch_scores:
+                history[scores.member].append(scores)
+            if self.on_epoch is not None:
+                self.on_epoch(epoch_scores)
+            if after_epoch is not None:
+                after_epoch(run, history)
+        for member, scored in history.items():
+            if not scored:
+                raise TrialFailed(f"the trainer gave no scores for fold {member.fold} at λ = {member.strength:g}")
+            self._keep_predictions(member, scored[-1])
+        return history
 
     def _whole(self, open_trial: OpenTrial) -> bool:
         """Whether to train all folds at once: nothing can prune the trial, and the trainer gains by it."""
@@ -348,18 +366,9 @@ class TradeoffObjective:
         strength = inner._draw(trial)
         known = records.finished_folds(trial.study, strength)
         members = [inner.member(strength, fold) for fold in range(inner.trainer.folds)]
-        history: dict[Member, list[EpochScores]] = {m: [] for m in members if m.fold not in known}
-        for epoch_scores in inner.trainer.start(list(history)):
-            for scores in epoch_scores:
-                history[scores.member].append(scores)
-            if inner.on_epoch is not None:
-                inner.on_epoch(epoch_scores)
+        history = inner.train([m for m in members if m.fold not in known])
         found = {fold: replace(record, reused_from=number) for fold, (number, record) in known.items()}
-        for member, scored in history.items():
-            if not scored:
-                raise TrialFailed(f"the trainer gave no scores for fold {member.fold} at λ = {strength:g}")
-            found[member.fold] = FoldRecord.of(scored)
-            inner._keep_predictions(member, scored[-1])
+        found |= {member.fold: FoldRecord.of(scored) for member, scored in history.items()}
         underfit, overfit = [], []
         for fold, record in found.items():
             records.write_fold(trial, fold, record)
