@@ -35,7 +35,7 @@ Regime = Literal["underfit", "balanced", "overfit"]
 
 GRID_POINTS = 121
 _SAMPLES = 512
-_MANY = 300
+_MANY = 150
 """Observations beyond which the hyperparameters, whose fit takes n³ many times over, are fitted to some of them."""
 
 _NUGGET = 1e-6
