@@ -72,7 +72,7 @@ def run_search(
             while len(active) < budget.batch and not why:
                 why = _why_stop(study, budget, settle, time.monotonic() - began, objective.settings.search.seed)
                 if not why:
-                    active.append(_begin(study, objective))
+                    _begin(study, objective, active)
             if not active:
                 if requeue_lost_trials(study):  # of another worker that has died meanwhile
                     continue
@@ -86,8 +86,9 @@ def run_search(
                 if failures >= _FAILURES_IN_A_ROW:
                     raise SearchAborted(f"{failures} times in a row training failed: {error}") from error
             for running in [running for running in active if running.open.done]:
-                active.remove(running)
-                on_trial(_tell(study, running))
+                told = _tell(study, running)
+                active.remove(running)  # not before: what an interrupt finds here is given up in good order
+                on_trial(told)
     except STORAGE_ERRORS as error:
         _give_up(study, active)
         raise SearchAborted(
@@ -106,14 +107,15 @@ class _Running:
     heartbeat: BaseHeartbeatThread
 
 
-def _begin(study: optuna.Study, objective: CrossValidationObjective) -> _Running:
+def _begin(study: optuna.Study, objective: CrossValidationObjective, active: list[_Running]) -> None:
+    """Ask for a trial and add it to those in training."""
     trial = ask_trial(study)
     heartbeat = get_heartbeat_thread(trial._trial_id, study._storage)
-    heartbeat.start()
     try:
-        return _Running(objective.open(trial), heartbeat)
+        heartbeat.start()
+        active.append(_Running(objective.open(trial), heartbeat))
     except BaseException:
-        heartbeat.join()
+        _stop(heartbeat)
         _requeue(study, trial)
         raise
 
@@ -121,7 +123,7 @@ def _begin(study: optuna.Study, objective: CrossValidationObjective) -> _Running
 def _tell(study: optuna.Study, running: _Running) -> FrozenTrial:
     trial = running.open
     records.write_summary(trial.trial, records.metric_of(study), _regime(study, trial.strength))
-    running.heartbeat.join()
+    _stop(running.heartbeat)
     if trial.pruned:
         return study.tell(trial.trial, state=TrialState.PRUNED, skip_if_finished=True)
     return study.tell(trial.trial, trial.value, skip_if_finished=True)
@@ -138,8 +140,13 @@ def _give_up(study: optuna.Study, active: list[_Running]) -> None:
     """Queue trials in training again."""
     while active:
         running = active.pop()
-        running.heartbeat.join()
+        _stop(running.heartbeat)
         _requeue(study, running.open.trial)
+
+
+def _stop(heartbeat: BaseHeartbeatThread) -> None:
+    with suppress(AssertionError, RuntimeError):  # an interrupt came before it had quite started
+        heartbeat.join()
 
 
 def _requeue(study: optuna.Study, trial: optuna.Trial) -> None:

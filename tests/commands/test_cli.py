@@ -155,7 +155,10 @@ def interrupted(folder: Path, number: int) -> subprocess.CompletedProcess[str]:
         while "trial 2:" not in (folder / "stderr.txt").read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(number)
-        stdout, _ = process.communicate(timeout=60)
+        try:
+            stdout, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     return subprocess.CompletedProcess(command, process.returncode, stdout, (folder / "stderr.txt").read_text())
 
 

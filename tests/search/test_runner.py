@@ -1,7 +1,11 @@
 """Whole searches over a recorded cross-validation: seconds instead of minutes."""
 
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -16,6 +20,7 @@ from l2tune.objectives import CrossValidationObjective
 from l2tune.search.choices import make_pruner, make_sampler
 from l2tune.search.runner import Budget, run_search
 from l2tune.search.stopping import StopWhenSettled
+from l2tune.search.study import open_storage
 from l2tune.settings import build
 from l2tune.training.replay import ReplayRun, ReplayTrainer
 
@@ -141,6 +146,50 @@ def test_ctrl_c_keeps_what_was_told_and_queues_the_rest() -> None:
     resumed = study.trials[2]
     assert resumed.params == study.trials[1].params
     assert [m.fold for m in again.members if m.strength == resumed.params["lambda"]] == [3, 4], "three were done"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_at_any_write_leaves_no_heartbeat_and_loses_no_finished_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    given = {"sampler": "random", "pruner": "none", "trials": 2, "folds": 2}
+    settings = build(given)
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
+    values = ["set_trial_param", "set_trial_user_attr", "set_trial_intermediate_value", "set_trial_state_values"]
+    for number in range(1000):
+        left = iter(range(number, -1, -1))
+
+        def interrupted(write: Callable[..., Any], *args: Any, left: Iterator[int] = left, **kwargs: Any) -> Any:
+            now = next(left, -1) == 0
+            if now and when == "before":
+                raise KeyboardInterrupt
+            result = write(*args, **kwargs)
+            if now:
+                raise KeyboardInterrupt
+            return result
+
+        study = optuna.create_study(
+            storage=storage, study_name=str(number), sampler=make_sampler(settings), pruner=make_pruner(settings)
+        )
+        first, again = CountingReplay(), CountingReplay()
+        with monkeypatch.context() as patch:
+            for name in ["create_new_trial", *values]:
+                patch.setattr(study._storage, name, partial(interrupted, getattr(study._storage, name)))
+            try:
+                search(first, study, **given)
+                break
+            except KeyboardInterrupt:
+                pass
+        assert not [t for t in threading.enumerate() if "heartbeat" in t.name], f"interrupted at write {number}"
+        for trial in study.get_trials(states=[TrialState.RUNNING]):  # as if its process were gone
+            study.tell(trial.number, state=TrialState.FAIL)
+        search(again, study, **given)
+        done = study.get_trials(states=[TrialState.COMPLETE])
+        assert len(done) == 2
+        assert len({records.strength_of(t) for t in done}) == 2
+        pairs = [(m.strength, m.fold) for m in first.members + again.members]
+        assert len(pairs) - len(set(pairs)) <= 1, "at most the fit in training is trained again"
+    assert number > 20, "every write of a search was tried"
 
 
 def test_a_failure_that_says_nothing_of_the_strength_is_tried_again() -> None:
