@@ -11,7 +11,11 @@ from l2tune.commands.flags import with_settings
 from l2tune.settings import build
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna.trial import FrozenTrial
+
+    from l2tune.members import EpochScores
 
 
 @with_settings
@@ -41,6 +45,7 @@ def search_command(
     check_folder(settings.out)
     trainer, data, engine = prepare(settings)
 
+    from l2tune.commands.interrupts import lasting_interrupts
     from l2tune.commands.progress import Progress
     from l2tune.errors import SearchAborted
     from l2tune.members import together
@@ -71,7 +76,6 @@ def search_command(
     if settings.search.pruner in ("median", "hyperband", "halving"):
         progress.say(EPOCH_PRUNING_RISK)
 
-    objective.on_epoch = progress.epoch
     publisher = DashboardPublisher(study)
 
     def on_trial(trial: FrozenTrial) -> None:
@@ -79,7 +83,13 @@ def search_command(
         publisher.trial()
 
     status = 0
-    with progress.begun(study):
+    with progress.begun(study), lasting_interrupts() as raise_if_interrupted:
+
+        def on_epoch(scores: Sequence[EpochScores]) -> None:
+            raise_if_interrupted()
+            progress.epoch(scores)
+
+        objective.on_epoch = on_epoch
         try:
             why = run_search(
                 study,
