@@ -66,9 +66,12 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
             {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
         )
         for _ in range(5):
-            with suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            try:
                 return _open_database(url, engine)
-            time.sleep(1)  # another worker is creating the tables at this moment
+            except sqlalchemy.exc.DBAPIError as error:
+                if not _is_created_elsewhere(error):
+                    raise
+            time.sleep(1)
         return _open_database(url, engine)
     except sqlalchemy.exc.ArgumentError:
         raise UserError("is no storage URL", where, "give sqlite:///FILE.db or another URL that Optuna takes") from None
@@ -88,6 +91,11 @@ def _open_database(url: str, engine: dict[str, Any]) -> RDBStorage:
             grace_period=GRACE_SECONDS,
             heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
         )
+
+
+def _is_created_elsewhere(error: sqlalchemy.exc.DBAPIError) -> bool:
+    """Whether another worker is creating the same tables at this moment; each database says it in its own class."""
+    return isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error.orig)
 
 
 def open_study(storage: BaseStorage, settings: Settings, *, restart: bool = False) -> optuna.Study:

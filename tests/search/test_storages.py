@@ -70,6 +70,33 @@ def test_two_processes_search_one_study(tmp_path: Path, kind: str, request: pyte
     assert "digits" in run(tmp_path, "list", "--storage", storage)[0].stdout
 
 
+def test_processes_create_one_storage_at_the_same_moment(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from l2tune.search.study import open_storage, open_study
+from l2tune.settings import build
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(5):
+    time.sleep(1 - time.time() % 1)
+    open_study(open_storage(f"sqlite:///{number}.db"), build({}))
+"""
+    command = [sys.executable, "-c", script]
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen(command, cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    done = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0, 0], done
+
+
 def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     url = "postgresql+psycopg2://tester@127.0.0.1:1/l2tune"
     [done] = run(tmp_path, *SEARCH, "--storage", url)
