@@ -53,6 +53,7 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
             raise UserError("is a folder", where, "give a file in it")
         if not path.parent.is_dir():
             raise UserError(f"the folder {path.parent} does not exist", where, "make it first")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         if path is not None and not url.startswith("sqlite"):
             if path.exists() and path.stat().st_size and path.read_bytes()[:1] != b"{":
@@ -60,7 +61,6 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
             return JournalStorage(JournalFileBackend(str(path)))
         if "://" not in url:
             raise UserError("is no storage URL", where, "give a path ending in .db or .log, or a URL")
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         # Workers share the file: wait for each other's writes instead of failing at once.
         engine: dict[str, Any] = (
             {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}

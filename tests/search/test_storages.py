@@ -60,9 +60,10 @@ def run(folder: Path, *words: str, copies: int = 1) -> list["subprocess.Complete
 @pytest.mark.parametrize("kind", ["postgresql", "journal"])
 def test_two_processes_search_one_study(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     storage = request.getfixturevalue("postgresql") if kind == "postgresql" else "study.log"
-    done = run(tmp_path, *SEARCH, "--trials", "6", "--storage", storage, copies=2)
+    done = run(tmp_path, *SEARCH, "--quiet", "--trials", "6", "--storage", storage, copies=2)
     done += run(tmp_path, "report", "digits", "--storage", storage, "--format", "json", "csv")
     assert [process.returncode for process in done] == [0, 0, 0], [process.stderr for process in done]
+    assert [process.stderr for process in done] == ["", "", ""]
     assert json.loads((tmp_path / "runs/digits/results.json").read_text())["trials"] == 6
     rows = [row.split(",") for row in (tmp_path / "runs/digits/trials.csv").read_text().splitlines()[1:]]
     assert len({row[1] for row in rows}) == 6, "every λ once, the baseline too"
