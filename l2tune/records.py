@@ -251,13 +251,6 @@ def strength_of(trial: FrozenTrial, parameter: str = PARAMETER) -> float:
     return float(trial.user_attrs.get(STRENGTH, trial.params.get(parameter, 0.0)))
 
 
-def is_baseline(trial: FrozenTrial, parameter: str = PARAMETER) -> bool:
-    """Whether the trial is the λ = 0 reference. A trial that has not yet drawn its λ is not."""
-    if STRENGTH in trial.user_attrs:
-        return float(trial.user_attrs[STRENGTH]) == 0.0
-    return parameter not in trial.params and (trial.state.is_finished() or bool(trial.intermediate_values))
-
-
 def claim_baseline(trial: optuna.Trial) -> bool:
     """Make this trial the baseline unless another one is, has been, or is queued to be.
 

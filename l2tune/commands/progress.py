@@ -26,7 +26,7 @@ class Progress:
     """
 
     def __init__(self, settings: Settings, trainer: Trainer, *, quiet: bool) -> None:
-        self._settings, self._folds, self._epochs, self._quiet = settings, trainer.folds, trainer.epochs, quiet
+        self._settings, self._folds, self._epochs = settings, trainer.folds, trainer.epochs
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._live = self._console.is_terminal and not quiet
         self._bar = Bar(
