@@ -135,7 +135,8 @@ class Observations:
         score: (n,) the metric; infinite where the fold diverged.
         trial: (n,) number of the trial.
         folds: How many folds there are, or None if the study does not tell.
-        first_estimate: Geometric mean over the baseline's folds of their first estimate of λ, if any.
+        first_estimate: Geometric mean over the baseline's folds of their first estimate of λ, if any. None for the
+            error: the estimate balances gradients of the loss, and replayed, the search did worse with it by error.
     """
 
     strength: NDArray[np.float64]
@@ -334,7 +335,7 @@ def observations(study: optuna.Study, metric: Metric | None = None, parameter: s
         strength = strength_of(trial, parameter)
         for fold, score, estimate in _fold_scores(trial, metric):
             rows.setdefault((strength, fold), (score, trial.number))
-            if estimate:
+            if estimate and metric == "loss":
                 estimates.setdefault(fold, estimate)
     strengths, folds, scores, numbers = (
         [s for s, _ in rows],

@@ -251,7 +251,8 @@ def fit_curve(
     if not np.isfinite(scores[known]).any():
         return None
     low, high = record.range or record.settings.get("lambda_range") or DEFAULT_RANGE
-    estimates = scored.loc[scored["first_estimate"] > 0, "first_estimate"] if part == "val" else pd.Series(dtype=float)
+    told = part == "val" and metric == "loss"  # see Observations.first_estimate
+    estimates = scored.loc[scored["first_estimate"] > 0, "first_estimate"] if told else pd.Series(dtype=float)
     return RegularizationCurve.fit(
         scored["lambda"].to_numpy()[known],
         scored["fold"].to_numpy()[known],

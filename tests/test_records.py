@@ -93,7 +93,9 @@ def test_observations_take_each_fold_of_a_strength_once_and_no_truncated_one() -
     assert list(seen.score) == [3.0, 1.0, math.inf]
     assert list(seen.trial) == [0, 1, 1]
     assert seen.first_estimate == pytest.approx(1e-2)
-    assert list(records.observations(study, "error").score) == [0.2, 0.2, math.inf]
+    by_error = records.observations(study, "error")
+    assert list(by_error.score) == [0.2, 0.2, math.inf]
+    assert by_error.first_estimate is None, "it speaks of the loss"
 
 
 def test_observations_of_a_users_own_study_are_its_intermediate_values() -> None:
