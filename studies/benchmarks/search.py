@@ -10,6 +10,7 @@ delivers; test gain is the same on the test images, which no fold saw. Regret is
 recorded best in standard errors of the best's cross-validation. An interval covers if some λ in it is the recorded best
 or within one paired standard error of it. Searches without l2tune's sampler try 15 strengths. Each seed orders the
 folds anew and shifts the range by up to a quarter of a decade, so that no strategy owes its figures to a lucky order.
+The first estimate guides l2tune by loss only: by error, the row without it is the same.
 
     python studies/benchmarks/search.py --synthetic --only l2tune           # curves whose minimizer is known
 
