@@ -40,6 +40,8 @@ def check_folder(folder: str, where: str = "--out") -> Path:
 def write_results(study: optuna.Study, folder: str, formats: Sequence[str] = FORMATS) -> Tradeoff | None:
     """Analyse a study and write its files; None if it has no score yet.
 
+    Where other workers tell results meanwhile it is done again, so that the last to write has seen all.
+
     Raises:
         UserError: The files cannot be written; what was there before is left.
     """
@@ -48,16 +50,23 @@ def write_results(study: optuna.Study, folder: str, formats: Sequence[str] = FOR
 
     if not len(observations(study).score):
         return None
-    tradeoff = Tradeoff.from_study(study)
-    try:
-        tradeoff.report(folder, formats=formats)
-    except OSError as error:
-        raise UserError(
-            f"the results cannot be written ({error.strerror})",
-            f"--out {folder}",
-            f"the study is kept: free the disk, then `l2tune report {study.study_name}`",
-        ) from None
-    return tradeoff
+    while True:
+        finished = _finished(study)
+        tradeoff = Tradeoff.from_study(study)
+        try:
+            tradeoff.report(folder, formats=formats)
+        except OSError as error:
+            raise UserError(
+                f"the results cannot be written ({error.strerror})",
+                f"--out {folder}",
+                f"the study is kept: free the disk, then `l2tune report {study.study_name}`",
+            ) from None
+        if _finished(study) == finished:
+            return tradeoff
+
+
+def _finished(study: optuna.Study) -> int:
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
 class DashboardPublisher:

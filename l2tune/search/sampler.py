@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeGuard
 
@@ -28,6 +30,8 @@ _EDGE = 10**0.25
 _LOWEST, _HIGHEST = 1e-12, 1e6
 _TURN = threading.Lock()
 """Threads propose one after the other, each aware of what the others have just been given."""
+_PATIENCE_SECONDS = 2.0
+"""So long after its birth another worker's trial is waited for to draw its λ: a proposal takes a tenth of that."""
 
 
 class FoldCurveSampler(BaseSampler):
@@ -86,10 +90,23 @@ class FoldCurveSampler(BaseSampler):
         if low == high:
             return low
         study = records.whole_study(study)  # the curve takes all folds, whatever bracket they are of
+        self._let_earlier_draw(study, trial)
         with _TURN:
             proposal = self._propose(study, trial, low if low > 0 else high * 1e-9, high)
             self._proposed[study.study_name, trial.number] = proposal
         return float(np.clip(proposal, low, high))
+
+    def _let_earlier_draw(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Wait until the trials asked for just before this one have their λ, so that it need not be guessed."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < deadline and any(
+            other.number < trial.number
+            and _is_about_to_draw(other, self._parameter)
+            and (study.study_name, other.number) not in self._proposed
+            and _age(other) < _PATIENCE_SECONDS
+            for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        ):
+            time.sleep(0.02)
 
     def _propose(self, study: optuna.Study, trial: FrozenTrial, low_for_log: float, high: float) -> float:
         seen = records.observations(study, parameter=self._parameter)
@@ -219,6 +236,11 @@ def _is_about_to_draw(trial: FrozenTrial, parameter: str) -> bool:
         and records.STRENGTH not in trial.user_attrs
         and not trial.intermediate_values
     )
+
+
+def _age(trial: FrozenTrial) -> float:
+    """Seconds since the trial began."""
+    return (datetime.now() - trial.datetime_start).total_seconds() if trial.datetime_start else math.inf
 
 
 def _wider(curve: RegularizationCurve | None, low: float, high: float) -> tuple[float, float]:

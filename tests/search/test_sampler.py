@@ -1,6 +1,8 @@
 """The sampler as a part of Optuna: its own suite, studies of a user's own, several workers."""
 
 import math
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -134,6 +136,34 @@ def test_workers_that_ask_in_the_same_instant_get_distinct_strengths(before: int
     first, second = study.ask(), study.ask()
     drawn = [trial.suggest_float("lambda", 1e-6, 1.0, log=True) for trial in (second, first)]
     assert abs(math.log10(drawn[0] / drawn[1])) > 0.01
+
+
+def test_a_worker_waits_for_the_one_that_asked_just_before() -> None:
+    """A result that comes between their proposals changes both: the later must know the earlier, not guess it."""
+    study = own_study()
+    study.optimize(by_fold, n_trials=6)
+    first, second = study.ask(), study.ask()
+    drawn = {}
+
+    def draw_late() -> None:
+        time.sleep(0.5)
+        drawn["first"] = first.suggest_float("lambda", 1e-6, 1.0, log=True)
+
+    other = threading.Thread(target=draw_late)
+    other.start()
+    drawn["second"] = second.suggest_float("lambda", 1e-6, 1.0, log=True)
+    other.join()
+    assert list(drawn) == ["first", "second"]
+    assert abs(math.log10(drawn["first"] / drawn["second"])) > 0.01
+
+
+def test_a_trial_that_never_draws_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = own_study()
+    study.ask()
+    time.sleep(0.2)
+    monkeypatch.setattr("l2tune.search.sampler._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("l2tune.search.sampler.time.sleep", lambda seconds: pytest.fail("waited"))
+    study.ask().suggest_float("lambda", 1e-6, 1.0, log=True)
 
 
 def test_pruned_and_running_folds_count() -> None:
