@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import TrialState
 
 from l2tune import records
+from l2tune.search.queue import queue_completion
 from l2tune.strength import show
 
 
@@ -63,7 +64,7 @@ def queue_audit(study: optuna.Study, count: int, seed: int) -> int:
     free = sorted(pruned - finished - audited)
     chosen = np.random.default_rng(seed).permutation(len(free))[: max(0, count - len(audited))]
     for index in chosen:
-        study.enqueue_trial({records.PARAMETER: free[index]}, user_attrs={records.COMPLETE: True, records.AUDIT: True})
+        queue_completion(study, free[index], marks={records.AUDIT: True})
     return len(chosen)
 
 

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune import records
 from l2tune.curve import RegularizationCurve
+from l2tune.search.queue import queue_completion
 from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler, fit_curve, least_seen
 
 INDISTINGUISHABLE = 0.1
@@ -81,7 +82,7 @@ class StopWhenSettled:
             return waiting
         missing = self.missing(study)
         for strength in missing:
-            study.enqueue_trial({self._parameter: strength}, user_attrs={records.COMPLETE: True})
+            queue_completion(study, strength, parameter=self._parameter)
         return len(missing)
 
     def _curve(self, study: optuna.Study) -> RegularizationCurve | None:
