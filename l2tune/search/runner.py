@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -72,7 +72,7 @@ def run_search(
             while len(active) < budget.batch and not why:
                 why = _why_stop(study, budget, settle, time.monotonic() - began, objective.settings.search.seed)
                 if not why:
-                    _begin(study, objective, active)
+                    _begin(study, objective, budget, active)
             if not active:
                 if requeue_lost_trials(study):  # of another worker that has died meanwhile
                     continue
@@ -107,11 +107,15 @@ class _Running:
     heartbeat: BaseHeartbeatThread
 
 
-def _begin(study: optuna.Study, objective: CrossValidationObjective, active: list[_Running]) -> None:
-    """Ask for a trial and add it to those in training."""
+def _begin(study: optuna.Study, objective: CrossValidationObjective, budget: Budget, active: list[_Running]) -> None:
+    """Ask for a trial and add it to those in training, unless other workers have begun all trials in this instant."""
     trial = ask_trial(study)
     heartbeat = get_heartbeat_thread(trial._trial_id, study._storage)
     try:
+        earlier = study.get_trials(deepcopy=False)[: trial.number]
+        if _begun(earlier) >= budget.trials and not trial.user_attrs.get(records.AUDIT):
+            study.tell(trial, state=TrialState.FAIL)
+            return
         heartbeat.start()
         active.append(_Running(objective.open(trial), heartbeat))
     except BaseException:
@@ -168,17 +172,23 @@ def _why_stop(study: optuna.Study, budget: Budget, settle: StopWhenSettled | Non
 
 def _why_settled(study: optuna.Study, budget: Budget, settle: StopWhenSettled | None) -> str:
     """Why the search proper is over; empty if it is not. May queue the trials that complete the answer."""
-    states = [t.state for t in study.get_trials(deepcopy=False) if not t.user_attrs.get(records.AUDIT)]
-    begun = sum(state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING) for state in states)
+    trials = study.get_trials(deepcopy=False)
+    begun = _begun(trials)
     if begun >= budget.trials:
         return f"all {budget.trials} trials are done"
-    if settle is None or TrialState.WAITING in states:
+    if settle is None or any(t.state == TrialState.WAITING and not t.user_attrs.get(records.AUDIT) for t in trials):
         return ""
     if settle.is_settled(study):
         return "" if settle.queue_missing(study) else "the answer is settled"
     if budget.trials - begun <= 2:  # the last trials complete λ_best and λ_1se
         settle.queue_missing(study)
     return ""
+
+
+def _begun(trials: Sequence[FrozenTrial]) -> int:
+    """How many of these count towards the budget: audits go beyond it."""
+    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    return sum(t.state in counted and not t.user_attrs.get(records.AUDIT) for t in trials)
 
 
 def _frozen(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:

@@ -201,6 +201,20 @@ def test_a_failure_that_says_nothing_of_the_strength_is_tried_again() -> None:
         search(CountingReplay(fail_at=dict.fromkeys(range(99), TrialFailed("out of memory"))))
 
 
+def test_workers_that_begin_the_last_trial_in_the_same_instant_begin_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask_after_another_worker(study: optuna.Study) -> optuna.Trial:
+        if len(study.trials) == 3:
+            theirs = study.ask()
+            theirs.suggest_float("lambda", 1e-6, 1.0, log=True)
+        return study.ask()
+
+    monkeypatch.setattr("l2tune.search.runner.ask_trial", ask_after_another_worker)
+    study, why = search(CountingReplay(), sampler="random", pruner="none", trials=4)
+    assert why == "all 4 trials are done"
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["COMPLETE", "COMPLETE", "COMPLETE", "RUNNING", "FAIL"], "the one that was late gives up"
+
+
 def test_a_timeout_begins_no_new_trial() -> None:
     objective = CrossValidationObjective.from_settings(build({}), CountingReplay(), {})
     assert run_search(optuna.create_study(), objective, Budget(10, seconds=0.0)) == "the 0 s are over"
