@@ -21,6 +21,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from statistics import fmean
 from typing import Any, Literal, get_args
 
@@ -46,6 +47,8 @@ AUDIT = PREFIX + "audit"
 BIAS_VARIANCE = PREFIX + "bias_variance"
 RANGE = PREFIX + "range"
 _FOLD = PREFIX + "fold:"
+_CLAIM_SECONDS = 5.0
+"""So long after its birth an earlier trial may still become the baseline: it claims that first of all."""
 _SCORES = ("train_loss", "train_error", "val_loss", "val_error")
 _PARTS = ("settings", "versions", "trainer", "data")
 
@@ -204,7 +207,7 @@ def describe_study(
             f"study {study.study_name!r}",
             fix,
         )
-    if is_described(study):
+    if PREFIX + "schema" in stored:  # what was read before: another worker may be writing
         old = {name: value for name, value in stored[PREFIX + "settings"].items() if name in identity}
         changed = differences(old, identity)
         old_print, new_print = stored[PREFIX + "data"].get("fingerprint"), data.get("fingerprint")
@@ -255,24 +258,36 @@ def strength_of(trial: FrozenTrial, parameter: str = PARAMETER) -> float:
 def claim_baseline(trial: optuna.Trial) -> bool:
     """Make this trial the baseline unless another one is, has been, or is queued to be.
 
-    Workers that start together may both try: the lowest number wins, the others go on with a λ of their own.
+    Workers that start together leave it to the trial of the lowest number, the others go on with a λ of their own.
     """
     if STRENGTH in trial.user_attrs:
         return float(trial.user_attrs[STRENGTH]) == 0.0
-
-    def rival() -> bool:
-        """Whether an earlier trial is the baseline; a failed one is not."""
-        return any(
-            t.user_attrs.get(STRENGTH) == 0.0 and t.state != TrialState.FAIL and t.number < trial.number
-            for t in trial.study.get_trials(deepcopy=False)
-        )
-
-    if trial.study.get_trials(deepcopy=False)[trial.number].system_attrs.get("fixed_params"):  # enqueued with its λ
+    trials = trial.study.get_trials(deepcopy=False)
+    if "fixed_params" in trials[trial.number].system_attrs:  # enqueued with its λ
         return False
-    if rival():
-        return False
+    for other in trials:
+        if other.number != trial.number and other.state != TrialState.FAIL and other.user_attrs.get(STRENGTH) == 0.0:
+            return False
+        about_to_claim = is_about_to_draw(other) and "fixed_params" not in other.system_attrs
+        if other.number < trial.number and about_to_claim and age_seconds(other) < _CLAIM_SECONDS:
+            return False
     trial.set_user_attr(STRENGTH, 0.0)
-    return not rival()
+    return True
+
+
+def is_about_to_draw(trial: FrozenTrial, parameter: str = PARAMETER) -> bool:
+    """Whether a trial is running that has no λ yet, and is not the baseline."""
+    return (
+        trial.state == TrialState.RUNNING
+        and parameter not in trial.params
+        and STRENGTH not in trial.user_attrs
+        and not trial.intermediate_values
+    )
+
+
+def age_seconds(trial: FrozenTrial) -> float:
+    """How long ago the trial began; infinite if it has not."""
+    return (datetime.now() - trial.datetime_start).total_seconds() if trial.datetime_start else math.inf
 
 
 def fold_key(fold: int) -> str:

@@ -43,6 +43,8 @@ DEFERRED_AGAINST_THE_ORDER = {
 }
 """Imports inside functions that go from left to right."""
 
+STRATEGIES = ("sampler", "pruner", "stopping", "queue")
+
 HEAVY = ("torch", "torchvision", "optuna", "sklearn", "scipy", "pandas", "plotly")
 
 
@@ -168,10 +170,10 @@ def test_the_curve_and_the_statistics_are_numpy_scipy_and_scikit_learn(module: s
     assert others(everything) <= {"numpy", "scipy", "sklearn"}
 
 
-@pytest.mark.parametrize("name", ["sampler", "pruner", "stopping"])
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_strategies_know_the_curve_and_the_records_only(name: str) -> None:
     ours = {i.name for i in imports_of(f"l2tune.search.{name}") if i.when != "typing" and i.name in sources()}
-    strategies = {f"l2tune.search.{other}" for other in ("sampler", "pruner", "stopping")}
+    strategies = {f"l2tune.search.{other}" for other in STRATEGIES}
     plain = {"l2tune.errors", "l2tune.strength", "l2tune.settings"}
     assert ours <= {"l2tune.curve", "l2tune.records"} | plain | strategies
 

@@ -118,8 +118,21 @@ def test_the_first_trial_claims_the_baseline_and_a_failed_one_gives_it_back() ->
     first, second = study.ask(), study.ask()
     assert records.claim_baseline(first)
     assert not records.claim_baseline(second)
+    second.suggest_float("lambda", 1e-6, 1.0, log=True)
     study.tell(first, state=TrialState.FAIL)
     assert records.claim_baseline(study.ask())
+
+
+def test_workers_that_begin_together_leave_the_baseline_to_the_first_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study()
+    first, second, third = study.ask(), study.ask(), study.ask()
+    assert not records.claim_baseline(second), "the first has not come to it yet"
+    assert records.claim_baseline(first)
+    study = optuna.create_study()
+    first, second, third = study.ask(), study.ask(), study.ask()
+    monkeypatch.setattr(records, "_CLAIM_SECONDS", 0.0)
+    assert records.claim_baseline(third), "those before it seem to be dead"
+    assert not records.claim_baseline(first), "nor does one that wakes up take it over"
 
 
 def test_an_enqueued_strength_is_no_baseline() -> None:

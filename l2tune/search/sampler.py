@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeGuard
 
@@ -101,9 +100,9 @@ class FoldCurveSampler(BaseSampler):
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline and any(
             other.number < trial.number
-            and _is_about_to_draw(other, self._parameter)
+            and records.is_about_to_draw(other, self._parameter)
             and (study.study_name, other.number) not in self._proposed
-            and _age(other) < _PATIENCE_SECONDS
+            and records.age_seconds(other) < _PATIENCE_SECONDS
             for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         ):
             time.sleep(0.02)
@@ -116,7 +115,7 @@ class FoldCurveSampler(BaseSampler):
         tried = {float(t.params[self._parameter]) for t in trials if _counts(t, self._parameter)}
         undrawn = 0
         for other in trials:
-            if other.number != trial.number and _is_about_to_draw(other, self._parameter):
+            if other.number != trial.number and records.is_about_to_draw(other, self._parameter):
                 given = self._proposed.get((study.study_name, other.number))
                 if given is not None:
                     tried.add(given)
@@ -226,21 +225,6 @@ def _pending(study: optuna.Study, trial: FrozenTrial, parameter: str, seen: Obse
         if rest:
             found.append((strength, least_seen(seen, rest)))
     return found
-
-
-def _is_about_to_draw(trial: FrozenTrial, parameter: str) -> bool:
-    """Whether a trial is running that has no λ yet, and is not the baseline."""
-    return (
-        trial.state == TrialState.RUNNING
-        and parameter not in trial.params
-        and records.STRENGTH not in trial.user_attrs
-        and not trial.intermediate_values
-    )
-
-
-def _age(trial: FrozenTrial) -> float:
-    """Seconds since the trial began."""
-    return (datetime.now() - trial.datetime_start).total_seconds() if trial.datetime_start else math.inf
 
 
 def _wider(curve: RegularizationCurve | None, low: float, high: float) -> tuple[float, float]:

@@ -7,7 +7,6 @@ import socket
 import time
 import warnings
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +175,7 @@ def _is_lost(trial: FrozenTrial) -> bool:
     if trial.params or records.STRENGTH in trial.user_attrs or trial.datetime_start is None:
         return False  # of a user's own loop
     # killed between asking for the trial and writing down who did
-    return (datetime.now() - trial.datetime_start).total_seconds() > BIRTH_SECONDS
+    return records.age_seconds(trial) > BIRTH_SECONDS
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> bool:
