@@ -38,6 +38,7 @@ def real_data() -> Path:
     """The folder $L2TUNE_DATA with downloaded data; the test is skipped where it is not set."""
     root = os.environ.get("L2TUNE_DATA")
     if not root:
+        assert not os.environ.get("L2TUNE_CI"), "L2TUNE_DATA is not set"
         pytest.skip("L2TUNE_DATA is not set")
     return Path(root)
 

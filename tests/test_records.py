@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import optuna
 import pytest
@@ -139,6 +140,17 @@ def test_an_enqueued_strength_is_no_baseline() -> None:
     study = optuna.create_study()
     study.enqueue_trial({"lambda": 0.1})
     assert not records.claim_baseline(study.ask())
+
+
+def test_a_study_that_another_worker_describes_meanwhile_is_not_read_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: dict[str, Any] = {name: {} for name in ("settings", "identity", "versions", "trainer", "data")}
+    study = optuna.create_study()
+    records.describe_study(study, **parts)
+    whole = study.user_attrs
+    reads = iter([{}])
+    monkeypatch.setattr(optuna.Study, "user_attrs", property(lambda self: next(reads, whole)))
+    records.describe_study(study, **parts)
+    assert records.is_described(study)
 
 
 def test_the_least_seen_fold_comes_first() -> None:

@@ -37,8 +37,9 @@ class FoldCurveSampler(BaseSampler):
     """Samples `lambda` by the knowledge gradient on the fold-effect curve; other parameters at random.
 
     Uses every finished fold, those of pruned and running trials too. The first few λ are spread over the range, or
-    around the first estimate when the baseline gives one. Fits under way elsewhere count as pending, so workers and
-    batches get distinct λs. Proposals depend on the seed, the trial's number and the study alone.
+    around the first estimate when the baseline gives one. Fits under way elsewhere count as pending, and a trial waits
+    up to two seconds for one asked for just before it to have its λ, so workers and batches get distinct λs. Proposals
+    depend on the seed, the trial's number and the study alone.
 
     Args:
         seed: Of the samples behind a proposal.

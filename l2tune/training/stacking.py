@@ -150,7 +150,7 @@ class _StackedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class _ManyBatchNorms(torch.autograd.Function):
-    """`batch_norm` with a rule for vmap; only used inside it."""
+    """`batch_norm` with a rule for vmap, and called inside it alone: torch wants the other two but never runs them."""
 
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
