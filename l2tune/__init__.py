@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from l2tune.curve import RegularizationCurve as RegularizationCurve
+    from l2tune.curve.regularization_curve import RegularizationCurve as RegularizationCurve
     from l2tune.data.images import ImageData as ImageData
     from l2tune.errors import SearchAborted as SearchAborted
     from l2tune.errors import TrialFailed as TrialFailed
     from l2tune.errors import UserError as UserError
     from l2tune.members import EpochScores as EpochScores
     from l2tune.members import Member as Member
-    from l2tune.objectives import CrossValidationObjective as CrossValidationObjective
-    from l2tune.objectives import TradeoffObjective as TradeoffObjective
+    from l2tune.objectives.cross_validation import CrossValidationObjective as CrossValidationObjective
+    from l2tune.objectives.cross_validation import TradeoffObjective as TradeoffObjective
     from l2tune.search.pruner import FoldRacingPruner as FoldRacingPruner
     from l2tune.search.sampler import FoldCurveSampler as FoldCurveSampler
     from l2tune.search.stopping import StopWhenSettled as StopWhenSettled
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "CrossValidationObjective": "objectives",
+    "CrossValidationObjective": "objectives.cross_validation",
     "EpochScores": "members",
     "FoldCurveSampler": "search.sampler",
     "FoldRacingPruner": "search.pruner",
     "ImageData": "data.images",
     "Member": "members",
-    "RegularizationCurve": "curve",
+    "RegularizationCurve": "curve.regularization_curve",
     "SearchAborted": "errors",
     "StopWhenSettled": "search.stopping",
     "Tradeoff": "tradeoff",
-    "TradeoffObjective": "objectives",
+    "TradeoffObjective": "objectives.cross_validation",
     "TrialFailed": "errors",
     "UserError": "errors",
 }

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from l2tune.errors import UserError
-from l2tune.strength import check_range
+from l2tune.penalty.strength import check_range
 
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 TORCHVISION_SOURCES = ("mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn")

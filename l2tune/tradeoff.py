@@ -13,17 +13,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from l2tune.curve import RegularizationCurve
+from l2tune.analysis.paired_test import PairedDifference, compare, rowwise_standard_error, standard_errors
+from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.errors import UserError
-from l2tune.paired import PairedDifference, compare, rowwise_standard_error, standard_errors
-from l2tune.records import Metric, StudyRecord, read_study
+from l2tune.penalty.strength import weight_decay
+from l2tune.records.tables import Metric, StudyRecord, read_study
 from l2tune.search.stopping import choose_best, choose_one_se
-from l2tune.strength import weight_decay
 
 if TYPE_CHECKING:
     import optuna
 
-    from l2tune.verdict import Finding
+    from l2tune.analysis.findings import Finding
 
 Regime = Literal["underfit", "balanced", "overfit", "diverged"]
 Array = NDArray[np.float64]
@@ -208,14 +208,14 @@ class Tradeoff:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """All that is worth telling, the most important first."""
-        from l2tune.verdict import findings
+        from l2tune.analysis.findings import findings
 
         return tuple(findings(self))
 
     @cached_property
     def verdict(self) -> str:
         """Two to four sentences for people."""
-        from l2tune.verdict import in_brief
+        from l2tune.analysis.findings import in_brief
 
         return in_brief(self.findings)
 
@@ -229,7 +229,7 @@ class Tradeoff:
             UserError: An unknown format, or no browser to draw the PNG.
             OSError: A file cannot be written; the old one is left.
         """
-        from l2tune.report.write import write
+        from l2tune.report.files import write
 
         return write(self, Path(folder), formats)
 

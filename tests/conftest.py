@@ -80,8 +80,8 @@ def constructed_study(
         error: Validation error of a λ; by default a tenth of the loss.
         drawn: The range that trials drew λ from, if it was widened.
     """
-    from l2tune import records
-    from l2tune.records import FoldRecord
+    from l2tune.records import tables as records
+    from l2tune.records.tables import FoldRecord
     from l2tune.settings import build
 
     flat = build({"study": "x", "folds": folds, "epochs": epochs, "metric": metric, **(settings or {})}).flat()

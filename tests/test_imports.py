@@ -18,7 +18,7 @@ ROOT = Path(l2tune.__file__).parent
 
 ORDER = (
     ("l2tune.errors",),
-    ("l2tune.strength", "l2tune.importing", "l2tune.paired", "l2tune.bias_variance"),
+    ("l2tune.penalty.strength", "l2tune.importing", "l2tune.analysis.paired_test", "l2tune.analysis.bias_variance"),
     ("l2tune.settings",),
     ("l2tune.members",),
     ("l2tune.data",),
@@ -29,7 +29,7 @@ ORDER = (
     ("l2tune.objectives",),
     ("l2tune.search",),
     ("l2tune.tradeoff",),
-    ("l2tune.verdict",),
+    ("l2tune.analysis",),
     ("l2tune.report",),
     ("l2tune.commands",),
     ("l2tune", "l2tune.cli", "l2tune.__main__"),
@@ -38,12 +38,15 @@ ORDER = (
 package's `__init__.py`: every module may take the version from it, and its own imports are for type checkers."""
 
 DEFERRED_AGAINST_THE_ORDER = {
-    ("l2tune.tradeoff", "l2tune.verdict"),  # Tradeoff.verdict and Tradeoff.report are the door for users of Python
-    ("l2tune.tradeoff", "l2tune.report.write"),
+    (
+        "l2tune.tradeoff",
+        "l2tune.analysis.findings",
+    ),  # Tradeoff.verdict and Tradeoff.report are the door for users of Python
+    ("l2tune.tradeoff", "l2tune.report.files"),
 }
 """Imports inside functions that go from left to right."""
 
-STRATEGIES = ("sampler", "pruner", "stopping", "queue")
+STRATEGIES = ("sampler", "pruner", "stopping", "completion")
 
 HEAVY = ("torch", "torchvision", "optuna", "sklearn", "scipy", "pandas", "plotly")
 
@@ -53,7 +56,7 @@ class Imported:
     """A module that another imports.
 
     Attributes:
-        name: Dotted, e.g. `l2tune.records` or `torch.nn`.
+        name: Dotted, e.g. `l2tune.records.tables` or `torch.nn`.
         when: `start`, when the importing module is loaded; `deferred`, inside a function; `typing`, never.
     """
 
@@ -73,7 +76,7 @@ def sources() -> dict[str, Path]:
 
 @cache
 def imports_of(module: str) -> tuple[Imported, ...]:
-    """What a module's source imports; `from l2tune import records` counts as `l2tune.records`."""
+    """What a module's source imports; `from l2tune import records` counts as `l2tune.records.tables`."""
     found: list[Imported] = []
 
     def visit(node: ast.AST, when: str) -> None:
@@ -103,7 +106,8 @@ def is_part_of(module: str, part: str) -> bool:
 
 def place(module: str) -> int:
     """Of a module in `ORDER`."""
-    return next(i for i, parts in enumerate(ORDER) if any(is_part_of(module, part) for part in parts))
+    places = [(len(part), i) for i, parts in enumerate(ORDER) for part in parts if is_part_of(module, part)]
+    return max(places)[1]  # the narrowest part that holds it
 
 
 def loaded_with(module: str) -> set[str]:
@@ -133,7 +137,7 @@ def inside(*parts: str) -> list[str]:
 
 def test_imports_are_found() -> None:
     assert {"torch", "numpy"} <= others(loaded_with("l2tune.training.sequential"))
-    assert Imported("l2tune.verdict", "deferred") in imports_of("l2tune.tradeoff")
+    assert Imported("l2tune.analysis.findings", "deferred") in imports_of("l2tune.tradeoff")
     assert Imported("optuna", "typing") in imports_of("l2tune.tradeoff")
 
 
@@ -155,7 +159,7 @@ def test_imports_go_in_one_direction(module: str) -> None:
     assert against == []
 
 
-@pytest.mark.parametrize("module", inside("l2tune.errors", "l2tune.strength", "l2tune.importing"))
+@pytest.mark.parametrize("module", inside("l2tune.errors", "l2tune.penalty.strength", "l2tune.importing"))
 def test_the_first_parts_need_the_standard_library_only(module: str) -> None:
     assert others({imported.name for imported in imports_of(module)} | loaded_with(module)) == set()
 
@@ -164,7 +168,9 @@ def test_the_seam_between_trainer_and_search_is_plain() -> None:
     assert others(loaded_with("l2tune.members")) == {"numpy"}
 
 
-@pytest.mark.parametrize("module", ["l2tune.curve", "l2tune.paired", "l2tune.bias_variance"])
+@pytest.mark.parametrize(
+    "module", ["l2tune.curve.regularization_curve", "l2tune.analysis.paired_test", "l2tune.analysis.bias_variance"]
+)
 def test_the_curve_and_the_statistics_are_numpy_scipy_and_scikit_learn(module: str) -> None:
     everything = {imported.name for imported in imports_of(module)} | loaded_with(module)
     assert others(everything) <= {"numpy", "scipy", "sklearn"}
@@ -174,23 +180,29 @@ def test_the_curve_and_the_statistics_are_numpy_scipy_and_scikit_learn(module: s
 def test_strategies_know_the_curve_and_the_records_only(name: str) -> None:
     ours = {i.name for i in imports_of(f"l2tune.search.{name}") if i.when != "typing" and i.name in sources()}
     strategies = {f"l2tune.search.{other}" for other in STRATEGIES}
-    plain = {"l2tune.errors", "l2tune.strength", "l2tune.settings"}
-    assert ours <= {"l2tune.curve", "l2tune.records"} | plain | strategies
+    plain = {"l2tune.errors", "l2tune.penalty.strength", "l2tune.settings"}
+    assert ours <= {"l2tune.curve.regularization_curve", "l2tune.records.tables"} | plain | strategies
 
 
 @pytest.mark.parametrize(
-    "module", inside("l2tune.data", "l2tune.models", "l2tune.penalty", "l2tune.training", "l2tune.members")
+    "module", inside("l2tune.data", "l2tune.models", "l2tune.penalty.weights", "l2tune.training", "l2tune.members")
 )
 def test_training_knows_nothing_of_the_search(module: str) -> None:
     everything = {imported.name for imported in imports_of(module)} | loaded_with(module)
     assert others(everything) & {"optuna", "plotly", "optuna_dashboard", "sqlalchemy"} == set()
 
 
-@pytest.mark.parametrize("module", inside("l2tune.records", "l2tune.tradeoff", "l2tune.verdict", "l2tune.report"))
+@pytest.mark.parametrize("module", inside("l2tune.records", "l2tune.tradeoff", "l2tune.analysis", "l2tune.report"))
 def test_the_report_reads_only_the_study(module: str) -> None:
     everything = {i.name for i in imports_of(module) if i.when != "typing"} | loaded_with(module)
     assert others(everything) & {"torch", "torchvision", "safetensors"} == set()
-    trains = ("l2tune.training", "l2tune.models", "l2tune.data", "l2tune.penalty", "l2tune.objectives")
+    trains = (
+        "l2tune.training",
+        "l2tune.models",
+        "l2tune.data",
+        "l2tune.penalty.weights",
+        "l2tune.objectives.cross_validation",
+    )
     assert [name for name in everything if any(is_part_of(name, part) for part in trains)] == []
 
 
@@ -229,12 +241,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_the_trainer_loads_no_optuna() -> None:
-    modules = ", ".join(inside("l2tune.training", "l2tune.models", "l2tune.data", "l2tune.penalty"))
+    modules = ", ".join(inside("l2tune.training", "l2tune.models", "l2tune.data", "l2tune.penalty.weights"))
     assert loaded_in_a_process(f"import {modules}") & {"optuna", "plotly", "sqlalchemy"} == set()
 
 
 def test_the_report_loads_no_torch() -> None:
-    modules = ", ".join(inside("l2tune.report", "l2tune.tradeoff", "l2tune.verdict", "l2tune.search.sampler"))
+    modules = ", ".join(inside("l2tune.report", "l2tune.tradeoff", "l2tune.analysis.findings", "l2tune.search.sampler"))
     assert "torch" not in loaded_in_a_process(f"import {modules}")
 
 

@@ -15,6 +15,6 @@ def dashboard_command(
 ) -> None:
     """Open the Optuna dashboard on a storage, on this machine only (127.0.0.1). Ctrl-C ends it."""
     from l2tune.report.dashboard import serve
-    from l2tune.search.study import open_storage
+    from l2tune.search.storage import open_storage
 
     serve(open_storage(storage, must_exist=True), artifacts, port=port)

@@ -24,9 +24,9 @@ def estimate_command(
     settings = build(given, file, flags=True)
 
     from l2tune.errors import UserError
-    from l2tune.objectives import CrossValidationObjective, prepare
-    from l2tune.records import FoldRecord
-    from l2tune.strength import show, weight_decay
+    from l2tune.objectives.cross_validation import CrossValidationObjective, prepare
+    from l2tune.penalty.strength import format_lambda, weight_decay
+    from l2tune.records.tables import FoldRecord
 
     trainer, data, _ = prepare(settings)
     objective = CrossValidationObjective.from_settings(settings, trainer, data)
@@ -36,7 +36,7 @@ def estimate_command(
         raise UserError("the unregularized fit diverged", "estimate", "lower --lr, or run `l2tune search`")
     estimate = record.first_estimate
     print(
-        f"λ ≈ {show(estimate)} (weight decay ≈ {show(weight_decay(estimate))}), from one fit of one fold in "
+        f"λ ≈ {format_lambda(estimate)} (weight decay ≈ {format_lambda(weight_decay(estimate))}), from one fit of one fold in "
         f"{record.seconds:.0f} s.\n"
         "This is rough: expect it within a factor of ten of the best λ, seldom closer than two. "
         "`l2tune search` finds the best λ and how sure it is."

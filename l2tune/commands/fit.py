@@ -33,10 +33,10 @@ def fit_command(
 
     from l2tune.commands.results import artifacts_beside, check_folder
     from l2tune.errors import UserError
-    from l2tune.records import is_described, observations, read_study, stored_settings
-    from l2tune.search.study import load_study, open_storage
+    from l2tune.penalty.strength import format_lambda, weight_decay
+    from l2tune.records.tables import is_described, observations, read_study, stored_settings
+    from l2tune.search.storage import load_study, open_storage
     from l2tune.settings import build
-    from l2tune.strength import show, weight_decay
     from l2tune.tradeoff import Tradeoff
 
     found = load_study(open_storage(storage, must_exist=True), study)
@@ -56,15 +56,15 @@ def fit_command(
 
     from l2tune.data.sources import load
     from l2tune.models.registry import make_factory
-    from l2tune.objectives import versions
+    from l2tune.objectives.cross_validation import versions
     from l2tune.report.dashboard import keep_artifacts
     from l2tune.report.tables import write_atomically
-    from l2tune.training.final import train_on_all
+    from l2tune.training.refit import train_on_all
 
     images = load(settings.data)
     if images.fingerprint != read_study(found).data.get("fingerprint"):
         raise UserError("the images have changed since the search", f"study {study!r}", "search again on these")
-    print(f"training on all {len(images.labels)} training images with λ {show(strength)}", flush=True)
+    print(f"training on all {len(images.labels)} training images with λ {format_lambda(strength)}", flush=True)
     fit = train_on_all(
         images,
         make_factory(settings.model),

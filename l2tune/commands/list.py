@@ -16,9 +16,9 @@ def list_command(
     from rich.console import Console
     from rich.table import Table
 
-    from l2tune.records import is_described, metric_of, strength_of
-    from l2tune.search.study import open_storage
-    from l2tune.strength import show
+    from l2tune.penalty.strength import format_lambda
+    from l2tune.records.tables import is_described, metric_of, strength_of
+    from l2tune.search.storage import open_storage
 
     opened = open_storage(storage, must_exist=True)
     names = optuna.get_all_study_names(opened)
@@ -36,7 +36,7 @@ def list_command(
             name,
             str(sum(t.state.is_finished() for t in trials)),
             str(sum(t.state.name == "RUNNING" for t in trials)),
-            show(strength_of(best)) if best else "–",
+            format_lambda(strength_of(best)) if best else "–",
             f"{best.values[0]:.4g}" if best else "–",
             metric_of(study) if is_described(study) else "",
             f"{min(starts):%Y-%m-%d %H:%M}" if starts else "–",

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from l2tune import records
 from l2tune.members import EpochScores, Trainer
+from l2tune.penalty.strength import format_lambda, weight_decay
+from l2tune.records import tables as records
 from l2tune.settings import Settings
-from l2tune.strength import show, weight_decay
 
 
 class Progress:
@@ -66,7 +66,7 @@ class Progress:
         self._member_epochs += len(scores)
         epoch = max(s.epoch for s in scores)
         strengths = sorted({s.member.strength for s in scores})
-        shown = ", ".join(show(s) for s in strengths[:3]) + ("…" if len(strengths) > 3 else "")
+        shown = ", ".join(format_lambda(s) for s in strengths[:3]) + ("…" if len(strengths) > 3 else "")
         folds = sorted({s.member.fold + 1 for s in scores})
         where = f"fold {folds[0]}" if len(folds) == 1 else f"{len(folds)} folds"
         self._bar.update(
@@ -88,7 +88,9 @@ class Progress:
             outcome = f"given up after {len(found)} of {self._folds} folds"
         diverged = sum(record.diverged for record in found.values())
         name = (
-            "λ 0 (baseline)" if strength == 0 else f"λ {show(strength)} (weight decay {show(weight_decay(strength))})"
+            "λ 0 (baseline)"
+            if strength == 0
+            else f"λ {format_lambda(strength)} (weight decay {format_lambda(weight_decay(strength))})"
         )
         if diverged:
             outcome += f", {diverged} diverged"
@@ -97,7 +99,7 @@ class Progress:
     def summary(self) -> str:
         """Fits done in this call and the best λ so far."""
         fits = self._member_epochs / self._epochs
-        best = f", best λ so far {show(self._best[1])}" if self._best else ""
+        best = f", best λ so far {format_lambda(self._best[1])}" if self._best else ""
         return f"{fits:.0f} fits in {_duration(time.monotonic() - self._began)}{best}"
 
     def _note_best(self, trial: FrozenTrial) -> None:

@@ -20,7 +20,7 @@ def report_command(
 ) -> None:
     """Write a study's results again, from its storage alone. Nothing is trained."""
     from l2tune.commands.results import check_folder, print_verdict, write_results
-    from l2tune.search.study import load_study, open_storage
+    from l2tune.search.storage import load_study, open_storage
 
     folder = out or f"runs/{study}"
     found = load_study(open_storage(storage, must_exist=True), study)

@@ -45,7 +45,7 @@ def write_results(study: optuna.Study, folder: str, formats: Sequence[str] = FOR
     Raises:
         UserError: The files cannot be written; what was there before is left.
     """
-    from l2tune.records import observations
+    from l2tune.records.tables import observations
     from l2tune.tradeoff import Tradeoff
 
     if not len(observations(study).score):

@@ -40,7 +40,7 @@ def search_command(
     settings = build(given, file, flags=True)
 
     from l2tune.commands.results import DashboardPublisher, check_folder, print_verdict, write_results
-    from l2tune.objectives import CrossValidationObjective, prepare
+    from l2tune.objectives.cross_validation import CrossValidationObjective, prepare
 
     check_folder(settings.out)
     trainer, data, engine = prepare(settings)
@@ -50,10 +50,10 @@ def search_command(
     from l2tune.errors import SearchAborted
     from l2tune.members import together
     from l2tune.search.audit import audit_line
-    from l2tune.search.choices import EPOCH_PRUNING_RISK
+    from l2tune.search.optuna_samplers import EPOCH_PRUNING_RISK
     from l2tune.search.runner import Budget, run_search
     from l2tune.search.stopping import StopWhenSettled
-    from l2tune.search.study import (
+    from l2tune.search.storage import (
         STORAGE_ERRORS,
         delete_study,
         load_study,

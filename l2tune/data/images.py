@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from l2tune.data.arrays import count_classes, group_ids, image_tensor, label_tensor
-from l2tune.data.pairs import read_pairs
 from l2tune.data.split import split_off_test, stratified_part
+from l2tune.data.torch_dataset import read_pairs
 from l2tune.errors import UserError
 
 KEYS = ("images", "labels", "test_images", "test_labels", "groups", "class_names")

@@ -11,10 +11,10 @@ from typing import Any
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
-from l2tune import records
 from l2tune.errors import UserError
+from l2tune.penalty.strength import format_lambda, weight_decay
+from l2tune.records import tables as records
 from l2tune.report.figures import gap_figure, tradeoff_figure
-from l2tune.strength import show, weight_decay
 from l2tune.tradeoff import Tradeoff
 
 ARTIFACTS = "runs/artifacts"
@@ -26,7 +26,7 @@ def publish(study: optuna.Study, tradeoff: Tradeoff) -> None:
     from optuna_dashboard import save_plotly_graph_object
 
     rows = [
-        f"| {name} | {show(strength)} | {show(weight_decay(strength))} |"
+        f"| {name} | {format_lambda(strength)} | {format_lambda(weight_decay(strength))} |"
         for name, strength in (("best", tradeoff.best_lambda), ("one-SE", tradeoff.one_se_lambda))
     ]
     table = "\n".join(["| | λ | weight decay |", "|---|---|---|", *rows])
@@ -77,7 +77,7 @@ def _note_trials(study: optuna.Study, t: Tradeoff) -> None:
         # save_note is written for trials under way, and asks no more of them than this
         handle = SimpleNamespace(storage=study._storage, study=study, _trial_id=trial._trial_id)
         meaning = named.get(strength)
-        decay = f"λ = {show(strength)}, weight_decay={show(weight_decay(strength))}"
+        decay = f"λ = {format_lambda(strength)}, weight_decay={format_lambda(weight_decay(strength))}"
         _note(handle, f"{_HEADING}\n**{meaning}** ({decay})" if meaning else "")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from l2tune.curve import RegularizationCurve
-from l2tune.strength import from_weight_decay, show, weight_decay
+from l2tune.curve.regularization_curve import RegularizationCurve
+from l2tune.penalty.strength import format_lambda, from_weight_decay, weight_decay
 from l2tune.tradeoff import Tradeoff, final_folds, fit_curve
 
 # Okabe and Ito's palette, told apart with any colour vision
@@ -43,7 +43,7 @@ def tradeoff_figure(t: Tradeoff) -> go.Figure | None:
     if t.best_lambda > 0:
         _best(figure, t)
     if t.one_se_lambda > t.best_lambda:
-        _line(figure, t.one_se_lambda, f"one-SE λ {show(t.one_se_lambda)}", "dash", 0.95)
+        _line(figure, t.one_se_lambda, f"one-SE λ {format_lambda(t.one_se_lambda)}", "dash", 0.95)
     reference = t.record.settings.get("reference_weight_decay")
     if reference:
         _line(figure, from_weight_decay(float(reference)), f"weight decay {float(reference):g}", "dot", 0.90)
@@ -73,7 +73,7 @@ def gap_figure(t: Tradeoff) -> go.Figure:
             hovertemplate="λ %{x:.3g}<br>%{y:.4g}<extra>" + name + "</extra>",
         )
     if t.best_lambda > 0:
-        _line(figure, t.best_lambda, f"best λ {show(t.best_lambda)}", "solid", 1.0)
+        _line(figure, t.best_lambda, f"best λ {format_lambda(t.best_lambda)}", "solid", 1.0)
     figure.update_xaxes(type="log", range=_edges(t))
     if t.baseline_value is not None and len(table):
         near = 2 * max(t.baseline_value, t.best_value)
@@ -124,9 +124,9 @@ def learning_figure(t: Tradeoff) -> go.Figure | None:
             mode="lines",
             line={"color": color, "width": 2.5 if strength == t.best_lambda else 1.5},
             opacity=1.0 if bool(done.get(strength, False)) else 0.4,
-            name="λ " + show(strength),
+            name="λ " + format_lambda(strength),
             showlegend=False,
-            hovertemplate=f"λ {show(strength)}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+            hovertemplate=f"λ {format_lambda(strength)}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
         )
     figure.add_scatter(
         x=[None],
@@ -320,7 +320,7 @@ def _baseline(figure: go.Figure, t: Tradeoff) -> None:
 
 def _best(figure: go.Figure, t: Tradeoff) -> None:
     low, high = t.interval
-    _line(figure, t.best_lambda, f"best λ {show(t.best_lambda)}", "solid", 1.0)
+    _line(figure, t.best_lambda, f"best λ {format_lambda(t.best_lambda)}", "solid", 1.0)
     figure.add_scatter(
         x=[t.best_lambda],
         y=[t.best_value],
@@ -335,7 +335,7 @@ def _best(figure: go.Figure, t: Tradeoff) -> None:
             "color": GREEN,
         },
         error_y={"type": "data", "array": [float(np.nan_to_num(t.best_standard_error))], "color": GREEN},
-        hovertemplate=f"best λ {show(t.best_lambda)}<br>{t.metric} {t.best_value:.4g}<extra></extra>",
+        hovertemplate=f"best λ {format_lambda(t.best_lambda)}<br>{t.metric} {t.best_value:.4g}<extra></extra>",
         row=1,
         col=1,
     )

@@ -11,11 +11,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from l2tune.analysis.findings import amount
+from l2tune.penalty.strength import format_lambda, weight_decay
 from l2tune.report import figures
 from l2tune.settings import build
-from l2tune.strength import show, weight_decay
 from l2tune.tradeoff import Tradeoff, final_folds
-from l2tune.verdict import amount
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --soft: #5a5a5a; --page: #ffffff; --card: #f5f6f8; --line: #d9dce1; }
@@ -108,11 +108,11 @@ def _numbers(t: Tradeoff) -> str:
     low, high = t.interval
     scored = f"validation {t.metric}"
     cells = [
-        (f"weight_decay={show(t.weight_decay)}", f"to paste into PyTorch: λ = {show(t.best_lambda)}"),
-        (f"{show(low)} to {show(high)}", "95 % credible interval of the best λ"),
+        (f"weight_decay={format_lambda(t.weight_decay)}", f"to paste into PyTorch: λ = {format_lambda(t.best_lambda)}"),
+        (f"{format_lambda(low)} to {format_lambda(high)}", "95 % credible interval of the best λ"),
         (
-            f"weight_decay={show(weight_decay(t.one_se_lambda))}",
-            f"strongest as good: one-SE λ = {show(t.one_se_lambda)}",
+            f"weight_decay={format_lambda(weight_decay(t.one_se_lambda))}",
+            f"strongest as good: one-SE λ = {format_lambda(t.one_se_lambda)}",
         ),
         (_amount(t, t.best_value, t.best_standard_error), f"{scored} at the best λ ± one standard error"),
     ]
@@ -120,7 +120,9 @@ def _numbers(t: Tradeoff) -> str:
         cells.append((_amount(t, t.baseline_value), f"{scored} at λ = 0"))
     if t.gain is not None and t.gain_lambda:
         span = " to ".join(amount(end, t.metric, unit=False) for end in t.gain.interval)
-        cells.append((amount(t.gain.mean, t.metric), f"gained over λ = 0 at λ = {show(t.gain_lambda)} (95 %: {span})"))
+        cells.append(
+            (amount(t.gain.mean, t.metric), f"gained over λ = 0 at λ = {format_lambda(t.gain_lambda)} (95 %: {span})")
+        )
     return '<div class="numbers">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in cells) + "</div>"
 
 
@@ -148,7 +150,7 @@ def _section(title: str, note: str, figure: go.Figure, name: str, *, small: bool
 def _by_strength(t: Tradeoff) -> str:
     rows = [
         [
-            show(row["lambda"]),
+            format_lambda(row["lambda"]),
             f"{weight_decay(row['lambda']):.3g}",
             f"{int(row['folds'])} of {t.record.folds}",
             _number(row["validation"], row["validation_se"]),
@@ -168,7 +170,7 @@ def _by_fold(t: Tradeoff) -> str:
     column = f"val_{t.record.metric}"
     wide = folds.pivot_table(index="lambda", columns="fold", values=column)
     rows = [
-        [show(float(s)), *(f"{v:.4g}" if pd.notna(v) else "–" for v in row)]
+        [format_lambda(float(s)), *(f"{v:.4g}" if pd.notna(v) else "–" for v in row)]
         for s, row in zip(wide.index, wide.to_numpy(), strict=True)
     ]
     head = ["λ", *(f"fold {int(fold) + 1}" for fold in wide.columns)]
@@ -191,7 +193,7 @@ def _search(t: Tradeoff) -> str:
     rows = [
         [
             str(trial + 1),
-            show(strength),
+            format_lambda(strength),
             _OUTCOMES.get(state, state.lower()),
             f"{spent.get(trial, 0.0):.3g}",
             f"{folds} of {t.record.folds}",

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from l2tune.strength import weight_decay
+from l2tune.penalty.strength import weight_decay
 from l2tune.tradeoff import Tradeoff
 
 RESULTS_SCHEMA = 1

@@ -8,8 +8,8 @@ import textwrap
 
 import numpy as np
 
-from l2tune.curve import RegularizationCurve
-from l2tune.strength import show
+from l2tune.curve.regularization_curve import RegularizationCurve
+from l2tune.penalty.strength import format_lambda
 from l2tune.tradeoff import Tradeoff
 
 _ROWS = 9
@@ -60,7 +60,7 @@ def _draw(tradeoff: Tradeoff, curve: RegularizationCurve, width: int, ascii_only
     labels = {0: f"{high:.3g}", _ROWS - 1: f"{low:.3g}"}
     lines = [f"{labels.get(i, ''):>8} |{''.join(cell).rstrip()}" for i, cell in enumerate(cells)]
     lines.append(" " * 8 + " +" + "-" * columns)
-    ends = f"{show(curve.low)}{show(curve.high):>{columns - len(show(curve.low))}}"
+    ends = f"{format_lambda(curve.low)}{format_lambda(curve.high):>{columns - len(format_lambda(curve.low))}}"
     lines.append(" " * 10 + ends)
     band = ["-"] * columns
     for column, strength in enumerate(strengths):

@@ -9,9 +9,9 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from l2tune import records
-from l2tune.search.queue import queue_completion
-from l2tune.strength import show
+from l2tune.penalty.strength import format_lambda
+from l2tune.records import tables as records
+from l2tune.search.completion import queue_completion
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Audit:
         closest = f"{gap:.3g} ± {self.standard_errors[at]:.2g} {'better' if self.differences[at] < 0 else 'worse'}"
         return (
             f"audit: pruning was wrong for {self.wrong} of {len(self.strengths)} pruned λ that were finished "
-            f"(against λ {show(self.best)}, λ {show(self.strengths[at])} is {closest})"
+            f"(against λ {format_lambda(self.best)}, λ {format_lambda(self.strengths[at])} is {closest})"
         )
 
 

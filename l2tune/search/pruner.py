@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
-from l2tune import records
+from l2tune.records import tables as records
 from l2tune.search.sampler import fit_curve
 
 

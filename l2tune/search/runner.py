@@ -13,13 +13,13 @@ import optuna
 from optuna.storages._heartbeat import BaseHeartbeatThread, get_heartbeat_thread
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune import records
 from l2tune.errors import SearchAborted, TrialFailed
-from l2tune.objectives import CrossValidationObjective, OpenTrial
+from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
+from l2tune.records import tables as records
 from l2tune.search.audit import queue_audit
 from l2tune.search.sampler import fit_curve
 from l2tune.search.stopping import StopWhenSettled
-from l2tune.search.study import STORAGE_ERRORS, ask_trial, reason, requeue, requeue_lost_trials
+from l2tune.search.storage import STORAGE_ERRORS, ask_trial, reason, requeue, requeue_lost_trials
 
 _FAILURES_IN_A_ROW = 3
 

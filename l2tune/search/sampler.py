@@ -15,9 +15,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune import records
-from l2tune.curve import RegularizationCurve
-from l2tune.records import Observations
+from l2tune.curve.regularization_curve import RegularizationCurve
+from l2tune.records import tables as records
+from l2tune.records.tables import Observations
 
 FIRST_PLACES = (5 / 8, 3 / 8, 7 / 8)
 """Places of the first strengths in the range, as shares of its logarithm."""

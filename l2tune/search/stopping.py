@@ -9,9 +9,9 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune import records
-from l2tune.curve import RegularizationCurve
-from l2tune.search.queue import queue_completion
+from l2tune.curve.regularization_curve import RegularizationCurve
+from l2tune.records import tables as records
+from l2tune.search.completion import queue_completion
 from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler, fit_curve, least_seen
 
 INDISTINGUISHABLE = 0.1

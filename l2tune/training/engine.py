@@ -16,9 +16,9 @@ from l2tune.models.registry import ModelFactory
 from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training.device import choose_device, device_name
 from l2tune.training.member_training import initial_model
-from l2tune.training.population import PopulationTrainer
 from l2tune.training.sequential import SequentialTrainer
-from l2tune.training.stacking import Convolution, obstacle
+from l2tune.training.stacked.model import Convolution, obstacle
+from l2tune.training.stacked.population import PopulationTrainer
 
 _RACE_STEPS = 12
 _RACE_FOLDS, _RACE_STRENGTHS = 5, 2

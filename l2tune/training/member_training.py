@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from l2tune.data.augment import augment
 from l2tune.members import NetworkState
 from l2tune.models.registry import ModelFactory, build_model
-from l2tune.penalty import regularized_parameters
+from l2tune.penalty.weights import regularized_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training import evaluate
 from l2tune.training.optimizers import RegularizedOptimizer

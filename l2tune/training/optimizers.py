@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from l2tune.penalty import penalty_term, regularized_parameters
+from l2tune.penalty.strength import weight_decay
+from l2tune.penalty.weights import penalty_term, regularized_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
-from l2tune.strength import weight_decay
 
 
 class RegularizedOptimizer:

@@ -16,7 +16,7 @@ from l2tune.data.images import ImageData
 from l2tune.errors import TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Run
 from l2tune.models.registry import ModelFactory
-from l2tune.penalty import has_normalization, regularized_parameters
+from l2tune.penalty.weights import has_normalization, regularized_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training.device import choose_device, device_name
 from l2tune.training.member_training import DeviceImages, MemberTraining, Normalization, initial_model

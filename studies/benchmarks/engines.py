@@ -49,14 +49,14 @@ from l2tune.data.images import ImageData
 from l2tune.data.sources import load
 from l2tune.members import Member
 from l2tune.models.registry import make_factory
-from l2tune.objectives import versions
-from l2tune.penalty import regularized_parameters
+from l2tune.objectives.cross_validation import versions
+from l2tune.penalty.strength import weight_decay
+from l2tune.penalty.weights import regularized_parameters
 from l2tune.settings import DataSettings, Settings, build
-from l2tune.strength import weight_decay
 from l2tune.training.device import choose_device, device_name
 from l2tune.training.member_training import Normalization, initial_model
-from l2tune.training.population import PopulationTrainer
 from l2tune.training.sequential import SequentialTrainer
+from l2tune.training.stacked.population import PopulationTrainer
 
 RESULTS = Path(__file__).parent / "results"
 WAYS = ("dataloader", "sequential", "captured", "grouped", "matmul")

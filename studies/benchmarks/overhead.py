@@ -46,9 +46,9 @@ from l2tune.data.sources import load
 from l2tune.models.linear import linear
 from l2tune.models.registry import ModelFactory
 from l2tune.models.simple_cnn import simple_cnn
-from l2tune.penalty import regularized_parameters
+from l2tune.penalty.strength import weight_decay
+from l2tune.penalty.weights import regularized_parameters
 from l2tune.settings import DataSettings, PenaltySettings, TrainingSettings
-from l2tune.strength import weight_decay
 from l2tune.training.device import choose_device, device_name
 from l2tune.training.member_training import DeviceImages, MemberTraining, Normalization, initial_model
 

@@ -22,9 +22,9 @@ from typing import Any
 import pandas as pd
 
 from l2tune.members import EpochScores
-from l2tune.objectives import CrossValidationObjective, prepare
+from l2tune.objectives.cross_validation import CrossValidationObjective, prepare
+from l2tune.penalty.strength import log_grid
 from l2tune.settings import build
-from l2tune.strength import log_grid
 
 FOLDER = Path(__file__).parent / "recordings"
 CIFAR = os.environ.get("L2TUNE_CIFAR10", f"{os.environ.get('L2TUNE_DATA', '.')}/cifar10")

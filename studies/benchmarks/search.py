@@ -42,17 +42,17 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
-from l2tune import records
-from l2tune.curve import RegularizationCurve
+from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.members import EpochScores, Member
-from l2tune.objectives import CrossValidationObjective
-from l2tune.records import Metric
-from l2tune.search.choices import make_pruner, make_sampler
+from l2tune.objectives.cross_validation import CrossValidationObjective
+from l2tune.penalty.strength import log_grid
+from l2tune.records import tables as records
+from l2tune.records.tables import Metric
+from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.runner import Budget, run_search
 from l2tune.search.sampler import fit_curve
 from l2tune.search.stopping import StopWhenSettled, choose_best
 from l2tune.settings import build
-from l2tune.strength import log_grid
 from l2tune.training.replay import ReplayRun, ReplayTrainer
 
 HERE = Path(__file__).parent

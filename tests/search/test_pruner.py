@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from l2tune import records
+from l2tune.records import tables as records
 from l2tune.search.pruner import FoldRacingPruner
 from l2tune.search.sampler import FoldCurveSampler
 

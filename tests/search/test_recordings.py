@@ -6,9 +6,9 @@ import numpy as np
 import optuna
 import pytest
 
-from l2tune import records
-from l2tune.objectives import CrossValidationObjective
-from l2tune.search.choices import make_pruner, make_sampler
+from l2tune.objectives.cross_validation import CrossValidationObjective
+from l2tune.records import tables as records
+from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.runner import Budget, run_search
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.settings import build

@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase
 from optuna.trial import TrialState, create_trial
 
-from l2tune import records
+from l2tune.records import tables as records
 from l2tune.search.pruner import FoldRacingPruner
 from l2tune.search.sampler import FoldCurveSampler
 from l2tune.settings import build

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from l2tune import records
-from l2tune.curve import RegularizationCurve
+from l2tune.curve.regularization_curve import RegularizationCurve
+from l2tune.records import tables as records
 from l2tune.search.pruner import FoldRacingPruner
 from l2tune.search.sampler import FoldCurveSampler
 from l2tune.search.stopping import StopWhenSettled, choose_best, choose_one_se

@@ -74,7 +74,7 @@ def test_two_processes_search_one_study(tmp_path: Path, kind: str, request: pyte
 def test_processes_create_one_storage_at_the_same_moment(tmp_path: Path) -> None:
     script = """
 import sys, time
-from l2tune.search.study import open_storage, open_study
+from l2tune.search.storage import open_storage, open_study
 from l2tune.settings import build
 print("ready", flush=True)
 sys.stdin.readline()

@@ -8,9 +8,9 @@ import pytest
 
 from l2tune.members import Member
 from l2tune.training.function import FunctionTrainer
-from l2tune.training.population import PopulationTrainer
 from l2tune.training.replay import ReplayTrainer
 from l2tune.training.sequential import SequentialTrainer
+from l2tune.training.stacked.population import PopulationTrainer
 
 EPOCHS, FOLDS = 4, 3
 DIVERGES = 1e9

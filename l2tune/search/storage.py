@@ -16,9 +16,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartb
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune import records
 from l2tune.errors import UserError
-from l2tune.search.choices import make_pruner, make_sampler
+from l2tune.records import tables as records
+from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.settings import Settings
 
 HEARTBEAT_SECONDS = 30

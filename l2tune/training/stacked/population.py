@@ -14,14 +14,14 @@ from l2tune.data.images import ImageData
 from l2tune.errors import TrialFailed
 from l2tune.members import EpochScores, Member
 from l2tune.models.registry import ModelFactory
-from l2tune.penalty import regularized_parameters
+from l2tune.penalty.weights import regularized_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training.member_training import DeviceImages
 from l2tune.training.sequential import SequentialTrainer
-from l2tune.training.stacked_members import EVALUATION_PIXELS, StackedMembers, collect
-from l2tune.training.stacked_optimizer import StackedOptimizer
-from l2tune.training.stacking import Convolution, StackedModel
-from l2tune.training.streams import Stream
+from l2tune.training.stacked.batches import Stream
+from l2tune.training.stacked.members import EVALUATION_PIXELS, StackedMembers, collect
+from l2tune.training.stacked.model import Convolution, StackedModel
+from l2tune.training.stacked.optimizer import StackedOptimizer
 
 CPU_MEMBERS = 16
 """Members of a population on the CPU: its memory is not ours to fill, and larger ones are no faster there."""

@@ -18,14 +18,14 @@ from torch.func import stack_module_state
 
 from l2tune.data.augment import move
 from l2tune.members import EpochScores, Member, NetworkState
-from l2tune.strength import weight_decay
-from l2tune.training import stacked_scores
+from l2tune.penalty.strength import weight_decay
 from l2tune.training.member_training import GRADIENT_IMAGES, Seeded, describe_network, initial_model
-from l2tune.training.stacking import Stacked
-from l2tune.training.streams import Stream
+from l2tune.training.stacked import evaluate as stacked_scores
+from l2tune.training.stacked.batches import Stream
+from l2tune.training.stacked.model import Stacked
 
 if TYPE_CHECKING:
-    from l2tune.training.population import PopulationTrainer
+    from l2tune.training.stacked.population import PopulationTrainer
 
 StreamKey = tuple[int, int]
 """(fold, seed)."""

@@ -4,9 +4,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from l2tune import records
-from l2tune.search.queue import queue_completion
-from l2tune.search.study import ask_trial, open_storage
+from l2tune.records import tables as records
+from l2tune.search.completion import queue_completion
+from l2tune.search.storage import ask_trial, open_storage
 
 
 def states(study: optuna.Study) -> list[str]:

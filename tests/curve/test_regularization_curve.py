@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import check_grad, minimize
 
-from l2tune.curve import Metric, RegularizationCurve
+from l2tune.curve.regularization_curve import Metric, RegularizationCurve
 
 LOW, HIGH = 1e-6, 1.0
 Array = NDArray[np.float64]
@@ -202,7 +202,7 @@ def test_the_gradient_of_the_hyperparameters_is_the_finite_difference(monkeypatc
         caught.append((function, start))
         return minimize(function, start, **options)
 
-    monkeypatch.setattr("l2tune.curve.minimize", keep)
+    monkeypatch.setattr("l2tune.curve.regularization_curve.minimize", keep)
     table.fit()
     function, start = caught[0]
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune import records
+from l2tune.records import tables as records
 
 
 def queue_completion(

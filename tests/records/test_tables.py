@@ -6,10 +6,10 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from l2tune import records
 from l2tune.errors import UserError
 from l2tune.members import EpochScores, Member, NetworkState
-from l2tune.records import FoldRecord
+from l2tune.records import tables as records
+from l2tune.records.tables import FoldRecord
 
 
 def history(

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import pytest
 
-from l2tune.strength import show
+from l2tune.penalty.strength import format_lambda
 from l2tune.tradeoff import Tradeoff
 
 MakeStudy = Callable[..., optuna.Study]
@@ -49,7 +49,7 @@ def test_bracketed_minimum(analyse: Callable[..., Tradeoff]) -> None:
     assert {"best", "bracketed", "helps"} <= kinds(t)
     assert 1e-3 <= t.best_lambda <= t.one_se_lambda <= 3e-3
     assert t.verdict.startswith(
-        f"Use λ = {show(t.best_lambda)}: weight_decay={show(2 * t.best_lambda)} in torch.optim.SGD"
+        f"Use λ = {format_lambda(t.best_lambda)}: weight_decay={format_lambda(2 * t.best_lambda)} in torch.optim.SGD"
     )
     assert "the network overfits (at λ = 0: training loss down to 0.001" in t.verdict
     assert "it underfits" in t.verdict

@@ -33,8 +33,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.errors import UserError
 from l2tune.members import EpochScores
+from l2tune.penalty.strength import weight_decay
 from l2tune.settings import differences
-from l2tune.strength import weight_decay
 
 Metric = Literal["loss", "error"]
 

@@ -43,7 +43,7 @@ def log_grid(low: float, high: float, count: int) -> list[float]:
     return [low * math.exp(step * i) for i in range(count - 1)] + [high]
 
 
-def show(strength: float) -> str:
+def format_lambda(strength: float) -> str:
     """λ as people write it: three significant digits, `0` for the baseline, e.g. `3.16e-3`."""
     if strength == 0:
         return "0"

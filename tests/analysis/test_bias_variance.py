@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l2tune.bias_variance import decompose
+from l2tune.analysis.bias_variance import decompose
 
 
 def test_two_networks_and_one_image_computed_by_hand() -> None:

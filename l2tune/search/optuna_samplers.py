@@ -13,11 +13,11 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune import records
+from l2tune.penalty.strength import log_grid
+from l2tune.records import tables as records
 from l2tune.search.pruner import FoldRacingPruner
 from l2tune.search.sampler import FoldCurveSampler
 from l2tune.settings import Settings
-from l2tune.strength import log_grid
 
 EPOCH_PRUNING_RISK = (
     "pruning on early epochs often discards the best λ: strong regularization learns slowly first and wins last "

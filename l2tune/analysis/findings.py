@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from l2tune.strength import show, weight_decay
+from l2tune.penalty.strength import format_lambda, weight_decay
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from l2tune.records import Metric
+    from l2tune.records.tables import Metric
     from l2tune.tradeoff import Tradeoff
 
 EDGE = 10**0.25
@@ -96,7 +96,7 @@ def amount(value: float, metric: Metric, unit: bool = True) -> str:
 def paste(t: Tradeoff, strength: float) -> str:
     """The weight decay as it is written in PyTorch, e.g. `weight_decay=6.3e-3 in torch.optim.SGD`."""
     optimizer = OPTIMIZERS.get(str(t.record.settings.get("optimizer")), "torch.optim")
-    return f"weight_decay={show(weight_decay(strength))} in {optimizer}"
+    return f"weight_decay={format_lambda(weight_decay(strength))} in {optimizer}"
 
 
 def _answer(t: Tradeoff) -> Iterator[Finding]:
@@ -107,22 +107,20 @@ def _answer(t: Tradeoff) -> Iterator[Finding]:
             "answer",
             f"No λ of the range beats λ = 0 (weight_decay=0): validation {t.metric} "
             f"{amount(t.best_value, t.metric)} without regularization"
-            + (f", as good up to λ = {show(t.one_se_lambda)}." if t.one_se_lambda > 0 else "."),
+            + (f", as good up to λ = {format_lambda(t.one_se_lambda)}." if t.one_se_lambda > 0 else "."),
         )
         return
-    span = f"about {show(low)}" if high < 1.02 * low else f"{show(low)} to {show(high)}"
-    known = (
-        f"(95 % credible interval of the best λ: {span}; the strongest that is as good: λ = {show(t.one_se_lambda)})."
-    )
+    span = f"about {format_lambda(low)}" if high < 1.02 * low else f"{format_lambda(low)} to {format_lambda(high)}"
+    known = f"(95 % credible interval of the best λ: {span}; the strongest that is as good: λ = {format_lambda(t.one_se_lambda)})."
     if t.gain is not None and not t.gain.is_measurable:
         yield Finding(
             "best-of-equals",
             "answer",
-            f"No λ is measurably better than none; lowest is λ = {show(t.best_lambda)}, {paste(t, t.best_lambda)} "
+            f"No λ is measurably better than none; lowest is λ = {format_lambda(t.best_lambda)}, {paste(t, t.best_lambda)} "
             + known,
         )
         return
-    yield Finding("best", "answer", f"Use λ = {show(t.best_lambda)}: {paste(t, t.best_lambda)} {known}")
+    yield Finding("best", "answer", f"Use λ = {format_lambda(t.best_lambda)}: {paste(t, t.best_lambda)} {known}")
 
 
 def _shape(t: Tradeoff) -> Iterator[Finding]:
@@ -135,7 +133,7 @@ def _shape(t: Tradeoff) -> Iterator[Finding]:
         yield Finding(
             "flat",
             "shape",
-            f"The curve is flat: from λ = 0 to {show(curve.high)} the expected validation {t.metric} stays within one "
+            f"The curve is flat: from λ = 0 to {format_lambda(curve.high)} the expected validation {t.metric} stays within one "
             "standard error of the best.",
         )
         return
@@ -145,29 +143,29 @@ def _shape(t: Tradeoff) -> Iterator[Finding]:
     if left:
         weak = scored[(scored["lambda"] < low)]
         best = _best_row(t)
-        text = f"Below λ ≈ {show(low)} the network overfits"
+        text = f"Below λ ≈ {format_lambda(low)} the network overfits"
         if len(weak) and best is not None and math.isfinite(best["train"]):
             weakest = weak.iloc[0]
             if weakest["train"] <= best["train"]:
                 text += (
-                    f" (at λ = {show(weakest['lambda'])}: training {t.metric} down to "
+                    f" (at λ = {format_lambda(weakest['lambda'])}: training {t.metric} down to "
                     f"{amount(weakest['train'], t.metric, unit=False)}, validation up to "
                     f"{amount(weakest['validation'], t.metric)})"
                 )
             else:
                 kind = "slow-left"
                 text = (
-                    f"Below λ ≈ {show(low)} validation and training {t.metric} are both higher, so that is not "
+                    f"Below λ ≈ {format_lambda(low)} validation and training {t.metric} are both higher, so that is not "
                     "overfitting: there λ helps the training itself"
                 )
         parts.append(text)
     if right:
         strong = scored[scored["lambda"] > high]
-        text = f"above λ ≈ {show(high)} it underfits"
+        text = f"above λ ≈ {format_lambda(high)} it underfits"
         if len(strong):
             strongest = strong.iloc[-1]
             text += (
-                f" (at λ = {show(strongest['lambda'])}: training {t.metric} "
+                f" (at λ = {format_lambda(strongest['lambda'])}: training {t.metric} "
                 f"{amount(strongest['train'], t.metric, unit=False)}, validation "
                 f"{amount(strongest['validation'], t.metric)})"
             )
@@ -195,10 +193,10 @@ def _gain(t: Tradeoff) -> Iterator[Finding]:
             "no-difference",
             "gain",
             f"Regularization makes no measurable difference here: validation {t.metric} {change} from λ = 0 to "
-            f"λ = {show(strength)} (95 % interval of the fall {low} to {high} {unit}; {p}).",
+            f"λ = {format_lambda(strength)} (95 % interval of the fall {low} to {high} {unit}; {p}).",
         )
     elif gain.mean > 0:
-        subject = "It" if strength == t.best_lambda else f"λ = {show(strength)}"
+        subject = "It" if strength == t.best_lambda else f"λ = {format_lambda(strength)}"
         yield Finding(
             "helps",
             "gain",
@@ -209,7 +207,7 @@ def _gain(t: Tradeoff) -> Iterator[Finding]:
         yield Finding(
             "harms",
             "gain",
-            f"Regularization harms here: even λ = {show(strength)} raises validation {t.metric}, {change} ({p}).",
+            f"Regularization harms here: even λ = {format_lambda(strength)} raises validation {t.metric}, {change} ({p}).",
         )
 
 
@@ -224,19 +222,19 @@ def _progress(t: Tradeoff) -> Iterator[Finding]:
         missing.append(f"λ = 0 has {baseline['folds']:.0f} of {folds} folds")
     if t.best_lambda > 0 and not t.complete:
         run = 0 if best is None else int(best["folds"])
-        text = f"λ_best = {show(t.best_lambda)} has {run} of {folds} folds, so its value is the curve's expectation"
+        text = f"λ_best = {format_lambda(t.best_lambda)} has {run} of {folds} folds, so its value is the curve's expectation"
         rows = t.strengths[t.strengths["complete"] & (t.strengths["lambda"] > 0)].dropna(subset=["validation"])
         if len(rows):
             full = rows.iloc[int(rows["validation"].to_numpy().argmin())]
             text += (
-                f" (lowest with all folds: λ = {show(full['lambda'])}, validation {t.metric} "
+                f" (lowest with all folds: λ = {format_lambda(full['lambda'])}, validation {t.metric} "
                 f"{amount(full['validation'], t.metric)})"
             )
         missing.append(text)
     one_se = t.row(t.one_se_lambda)
     if t.one_se_lambda > t.best_lambda and (one_se is None or one_se["folds"] < folds):
         run = 0 if one_se is None else int(one_se["folds"])
-        missing.append(f"λ_1se = {show(t.one_se_lambda)} has {run} of {folds} folds")
+        missing.append(f"λ_1se = {format_lambda(t.one_se_lambda)} has {run} of {folds} folds")
     running = t.record.trials.loc[t.record.trials["state"] == "RUNNING", "trial"].tolist()
     if running:
         missing.append(f"{_count(len(running), 'trial')} still running or cut off")
@@ -252,7 +250,7 @@ def _ends(t: Tradeoff) -> Iterator[Finding]:
     widened = asked is not None and (curve.low < asked[0] * 0.99 or curve.high > asked[1] * 1.01)
     done = ""
     if asked is not None and widened:
-        ends = f"{show(asked[0])}–{show(asked[1])} to {show(curve.low)}–{show(curve.high)}"
+        ends = f"{format_lambda(asked[0])}–{format_lambda(asked[1])} to {format_lambda(curve.low)}–{format_lambda(curve.high)}"
         done = f"the range was widened from {ends}, "
     at_high = curve.best_lambda >= curve.high / EDGE
     at_low = 0 < curve.best_lambda <= curve.low * EDGE
@@ -261,14 +259,14 @@ def _ends(t: Tradeoff) -> Iterator[Finding]:
             "high-end",
             "caveat",
             f"The best λ lies at the upper end of the range ({done}{'and ' if done else ''}"
-            f"up to {show(curve.high)} the metric still falls): search with a higher --lambda-range.",
+            f"up to {format_lambda(curve.high)} the metric still falls): search with a higher --lambda-range.",
         )
     elif at_low and t.gain is not None and t.gain.is_measurable:
         yield Finding(
             "low-end",
             "caveat",
             f"The best λ lies at the lower end of the range ({done}"
-            f"{'and ' if done else ''}from {show(curve.low)} up the metric rises): search with a lower "
+            f"{'and ' if done else ''}from {format_lambda(curve.low)} up the metric rises): search with a lower "
             "--lambda-range.",
         )
     elif done:
@@ -311,9 +309,11 @@ def _divergence(t: Tradeoff) -> Iterator[Finding]:
     fits = int(broken["diverged"].sum())
     low, high = float(broken["lambda"].min()), float(broken["lambda"].max())
     fine = t.strengths[t.strengths["diverged"] == 0]["lambda"]
-    where = f"at λ = {show(low)}" if low == high else f"between λ = {show(low)} and {show(high)}"
+    where = (
+        f"at λ = {format_lambda(low)}" if low == high else f"between λ = {format_lambda(low)} and {format_lambda(high)}"
+    )
     if low > 0 and low > fine.max():
-        where = f"from λ = {show(low)} up"
+        where = f"from λ = {format_lambda(low)} up"
     text = f"Training diverged {where} ({_count(fits, 'fit')}, counted as the worst score seen)"
     if low <= t.best_lambda:
         yield Finding("diverged", "caveat", f"{text}: weaker penalties diverge too, so the learning rate is too high.")
@@ -333,7 +333,7 @@ def _metrics(t: Tradeoff) -> Iterator[Finding]:
     yield Finding(
         "metrics-disagree",
         "caveat",
-        f"By validation {name} another λ is best: {show(other)}, {side} than {show(t.best_lambda)} by {t.metric}. "
+        f"By validation {name} another λ is best: {format_lambda(other)}, {side} than {format_lambda(t.best_lambda)} by {t.metric}. "
         "Loss also judges how sure the predictions are, error only which class comes first: choose by what you need "
         "(--metric).",
     )
@@ -415,7 +415,7 @@ def _nothing_learned(t: Tradeoff) -> Iterator[Finding]:
             "memorized",
             "shape",
             f"It does memorize the training images (training {t.metric} {amount(memorized['train'], t.metric)} at "
-            f"λ = {show(memorized['lambda'])}), but nothing of that carries over: check that the labels belong to the "
+            f"λ = {format_lambda(memorized['lambda'])}), but nothing of that carries over: check that the labels belong to the "
             "images.",
         )
     else:
@@ -431,7 +431,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _list(strengths: Sequence[float]) -> str:
-    shown = [show(s) for s in strengths[:6]] + (["…"] if len(strengths) > 6 else [])
+    shown = [format_lambda(s) for s in strengths[:6]] + (["…"] if len(strengths) > 6 else [])
     return "λ = " + ", ".join(shown)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from l2tune.paired import compare, rowwise_standard_error, standard_errors
+from l2tune.analysis.paired_test import compare, rowwise_standard_error, standard_errors
 
 
 def test_at_five_folds_the_corrected_standard_error_is_one_and_a_half_times_the_naive_one() -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from l2tune.errors import UserError
-from l2tune.strength import check_range, from_weight_decay, log_grid, show, weight_decay
+from l2tune.penalty.strength import check_range, format_lambda, from_weight_decay, log_grid, weight_decay
 
 
 def test_weight_decay_is_twice_lambda_and_back() -> None:
@@ -37,4 +37,4 @@ def test_log_grid_is_even_in_log_and_holds_both_ends() -> None:
     ("strength", "text"), [(0.0, "0"), (3.1623e-3, "3.16e-3"), (1.0, "1.00e0"), (2e-12, "2.00e-12")]
 )
 def test_show(strength: float, text: str) -> None:
-    assert show(strength) == text
+    assert format_lambda(strength) == text

@@ -9,10 +9,10 @@ import pytest
 from optuna.trial import TrialState
 from sklearn.model_selection import StratifiedKFold
 
-from l2tune import records
 from l2tune.errors import TrialFailed, UserError
 from l2tune.members import EpochScores, Member
-from l2tune.objectives import CrossValidationObjective, TradeoffObjective
+from l2tune.objectives.cross_validation import CrossValidationObjective, TradeoffObjective
+from l2tune.records import tables as records
 
 FOLDS = 4
 

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from l2tune.errors import UserError
 from l2tune.settings import PenaltySettings, TrainingSettings
-from l2tune.training.final import train_on_all
+from l2tune.training.refit import train_on_all
 
 TRAINING = TrainingSettings(epochs=6, batch_size=8, lr=0.05)
 

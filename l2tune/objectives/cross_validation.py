@@ -19,11 +19,11 @@ import optuna
 from numpy.typing import NDArray
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
 
-from l2tune import records
-from l2tune.bias_variance import decompose
+from l2tune.analysis.bias_variance import decompose
 from l2tune.errors import TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Run, Trainer, together
-from l2tune.records import FoldRecord, Metric
+from l2tune.records import tables as records
+from l2tune.records.tables import FoldRecord, Metric
 from l2tune.settings import Settings, build
 from l2tune.training.function import Fit, FunctionTrainer
 

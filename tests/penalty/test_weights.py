@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from l2tune.models.simple_cnn import simple_cnn
 from l2tune.models.small_resnet import small_resnet
-from l2tune.penalty import FORMS, has_normalization, penalty_term, regularized_parameters
+from l2tune.penalty.weights import FORMS, has_normalization, penalty_term, regularized_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training.optimizers import RegularizedOptimizer
 

@@ -9,9 +9,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from l2tune import records
 from l2tune.errors import UserError
-from l2tune.search.study import (
+from l2tune.records import tables as records
+from l2tune.search.storage import (
     ask_trial,
     delete_study,
     load_study,

@@ -22,11 +22,11 @@ from l2tune.training import engine
 from l2tune.training.engine import choose_engine
 from l2tune.training.member_training import initial_model
 from l2tune.training.optimizers import RegularizedOptimizer
-from l2tune.training.population import PopulationRun, PopulationTrainer
 from l2tune.training.sequential import SequentialRun, SequentialTrainer
-from l2tune.training.stacked_members import _Capture
-from l2tune.training.stacked_optimizer import StackedOptimizer
-from l2tune.training.stacking import StackedModel, obstacle
+from l2tune.training.stacked.members import _Capture
+from l2tune.training.stacked.model import StackedModel, obstacle
+from l2tune.training.stacked.optimizer import StackedOptimizer
+from l2tune.training.stacked.population import PopulationRun, PopulationTrainer
 
 IMAGES, CLASSES, BATCH = 40, 3, 8
 FORMS = [

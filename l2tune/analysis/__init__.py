@@ -1,0 +1,1 @@
+"""The analysis of a study: plain tables in, plain values out."""

@@ -1,0 +1,1 @@
+"""The penalty: its strength, its weights, its forms."""

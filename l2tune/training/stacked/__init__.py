@@ -1,0 +1,1 @@
+"""The population engine: many networks as one, their weights stacked."""
