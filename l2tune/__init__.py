@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l2tune.curve.observations import Observations as Observations
     from l2tune.curve.regularization_curve import RegularizationCurve as RegularizationCurve
     from l2tune.data.images import ImageData as ImageData
     from l2tune.errors import SearchAborted as SearchAborted
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
     from l2tune.errors import UserError as UserError
     from l2tune.members import EpochScores as EpochScores
     from l2tune.members import Member as Member
+    from l2tune.members import Refit as Refit
+    from l2tune.members import Run as Run
+    from l2tune.members import Trainer as Trainer
+    from l2tune.metrics import Metric as Metric
     from l2tune.objectives.cross_validation import CrossValidationObjective as CrossValidationObjective
-    from l2tune.objectives.cross_validation import TradeoffObjective as TradeoffObjective
+    from l2tune.objectives.pareto import TradeoffObjective as TradeoffObjective
     from l2tune.search.pruner import FoldRacingPruner as FoldRacingPruner
     from l2tune.search.sampler import FoldCurveSampler as FoldCurveSampler
     from l2tune.search.stopping import StopWhenSettled as StopWhenSettled
@@ -32,11 +37,16 @@ _HOME = {
     "FoldRacingPruner": "search.pruner",
     "ImageData": "data.images",
     "Member": "members",
+    "Metric": "metrics",
+    "Observations": "curve.observations",
+    "Refit": "members",
     "RegularizationCurve": "curve.regularization_curve",
+    "Run": "members",
     "SearchAborted": "errors",
     "StopWhenSettled": "search.stopping",
     "Tradeoff": "tradeoff",
-    "TradeoffObjective": "objectives.cross_validation",
+    "TradeoffObjective": "objectives.pareto",
+    "Trainer": "members",
     "TrialFailed": "errors",
     "UserError": "errors",
 }

@@ -7,8 +7,9 @@ for epoch_scores in run:          # one list per epoch, one EpochScores per memb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +29,11 @@ class Member:
     strength: float
     fold: int
     seed: int
+
+
+def make_member(search_seed: int, strength: float, fold: int) -> Member:
+    """The member of a fold; its seed comes from the search's seed and the fold alone, whatever λ is."""
+    return Member(strength, fold, int(np.random.SeedSequence([search_seed, fold]).generate_state(1)[0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +79,7 @@ class EpochScores:
             cross-entropy (Rögnvaldsson 1998): the λ at which the penalty would balance the data here. At least after
             each epoch whose validation loss is the member's lowest so far.
         network: With the last epoch only; None if diverged.
+        others: Further scores by name, `val_f1` or `train_f1` for the metric `f1`, as a user's function gives them.
     """
 
     member: Member
@@ -85,6 +92,44 @@ class EpochScores:
     diverged: bool = False
     gradient_ratio: float | None = None
     network: NetworkState | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    def score(self, name: str) -> float:
+        """A score by its name, e.g. `val_loss`, `val_accuracy` or `train_f1`; NaN where it was not given."""
+        if name in self.others:
+            return self.others[name]
+        if name in ("val_accuracy", "train_accuracy"):
+            return 1 - float(getattr(self, name.replace("accuracy", "error")))
+        known = name in ("train_loss", "train_error", "val_loss", "val_error")
+        return float(getattr(self, name)) if known else math.nan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refit:
+    """A final network, trained on all training data with the chosen λ.
+
+    Attributes:
+        strength: λ.
+        model: Of l2tune's trainer, a `torch.nn.Module` on the CPU in evaluation mode; else whatever `refit` gave.
+        scores: Name → value, e.g. `test_loss`, as far as they are known.
+        normalization: `mean` and `std` of each channel, pixels in 0..1, that images are normalized with; l2tune's only.
+        seconds: Of training; 0 where not known.
+    """
+
+    strength: float
+    model: Any
+    scores: Mapping[str, float] = field(default_factory=dict)
+    normalization: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, given: Any, strength: float) -> Refit:
+        """From what a user's `refit` returned: a model, or (model, scores), scores a number or a mapping."""
+        if isinstance(given, tuple) and len(given) == 2:
+            model, scores = given
+            named = scores if isinstance(scores, Mapping) else {"test_score": scores}
+            return cls(strength, model, {str(name): float(value) for name, value in named.items()})
+        return cls(strength, given)
 
 
 class Run(Iterator[Sequence[EpochScores]], Protocol):

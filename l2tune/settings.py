@@ -23,6 +23,13 @@ from l2tune.errors import UserError
 from l2tune.penalty.strength import check_range
 
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
+FUNCTION_SETTINGS = frozenset(
+    {"study", "storage", "out", "lambda_range", "extend_range", "epochs", "folds", "repeats", "seed"}
+    | {"trials", "timeout", "sampler", "pruner", "audit"}
+)
+"""Settings that mean something where a user's own function trains (`epochs`, if it yields them); all others describe
+l2tune's trainer."""
+
 TORCHVISION_SOURCES = ("mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn")
 
 
@@ -121,7 +128,9 @@ class SearchSettings(_Section):
     repeats: int = _setting(1, "Times the cross-validation is repeated with new folds", ge=1)
     trials: int = _setting(40, "Strengths to try at most, over all calls on this study", identity=False, ge=1)
     timeout: float | None = _setting(None, "Seconds after which no new strength is begun", identity=False, gt=0)
-    metric: Literal["loss", "error"] = _setting("loss", "What λ is chosen by: validation cross-entropy or error rate")
+    metric: Literal["loss", "error", "accuracy"] = _setting(
+        "loss", "What λ is chosen by: validation cross-entropy, error rate or accuracy"
+    )
     sampler: Literal["curve", "tpe", "gp", "qmc", "random", "grid"] = _setting("curve", "What proposes the next λ")
     pruner: Literal["racing", "none", "median", "hyperband", "halving", "wilcoxon"] = _setting(
         "racing", "What stops a hopeless λ: racing and wilcoxon after a fold; median, hyperband, halving after an epoch"

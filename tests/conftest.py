@@ -80,28 +80,33 @@ def constructed_study(
         error: Validation error of a λ; by default a tenth of the loss.
         drawn: The range that trials drew λ from, if it was widened.
     """
-    from l2tune.records import tables as records
-    from l2tune.records.tables import FoldRecord
+    from l2tune.metrics import BUILT_IN
+    from l2tune.records.fold_record import FoldRecord
+    from l2tune.records.keys import BIAS_VARIANCE, STRENGTH, fold_key
+    from l2tune.records.study import describe_study, widen_range
     from l2tune.settings import build
 
     flat = build({"study": "x", "folds": folds, "epochs": epochs, "metric": metric, **(settings or {})}).flat()
     flat |= {"study": name, "lambda_range": list(flat["lambda_range"])}
     sizes = {"train_sizes": [800] * folds, "validation_sizes": [800 // max(folds - 1, 1)] * folds}
     study = optuna.create_study(study_name=name, direction="minimize", storage=storage)
-    records.describe_study(
+    describe_study(
         study,
         settings=flat,
         identity={},
         versions={"l2tune": "0.1.0"},
         trainer={"engine": "sequential", "folds": folds, "epochs": epochs} | sizes | (trainer or {}),
+        metric=BUILT_IN[metric],
         data={"name": "images", "images": 1000, "classes": classes, "class_names": [str(k) for k in range(classes)]},
     )
     rng = np.random.default_rng(seed)
     luck = np.exp(rng.normal(0, 5 * noise, folds))
     low, high = drawn or flat["lambda_range"]
+    if drawn:
+        widen_range(study, *drawn)
     for strength in strengths:
         ran = min(folds, fold_limit(strength))
-        attrs: dict[str, Any] = {records.STRENGTH: strength}
+        attrs: dict[str, Any] = {STRENGTH: strength}
         values = []
         for fold in range(ran):
             factor = float(luck[fold] * np.exp(rng.normal(0, noise)))
@@ -132,11 +137,11 @@ def constructed_study(
                     "val_error": (wrong * course).tolist(),
                 },
             )
-            attrs[records.fold_key(fold)] = asdict(record)
+            attrs[fold_key(fold)] = asdict(record)
             values.append(9.0 if broken else loss if metric == "loss" else wrong)
         if ran == folds and not diverged(strength):
             variance = 0.3 * (validation(strength) - min(validation(strength), training(strength)))
-            attrs[records.BIAS_VARIANCE] = {
+            attrs[BIAS_VARIANCE] = {
                 "folds": folds,
                 "loss": validation(strength) * 1.02,
                 "bias_loss": validation(strength) * 1.02 - variance,

@@ -5,25 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 
-from l2tune.penalty.strength import format_lambda, weight_decay
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from l2tune.records.tables import Metric
-    from l2tune.tradeoff import Tradeoff
+from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.wording import amount, count, listed, p_value, paste
+from l2tune.penalty.strength import format_lambda
 
 EDGE = 10**0.25
 """A best λ within a quarter decade of an end of the range lies at that end."""
 
 LOST = 1 / 3
 """Share of what was learned on training images that does not carry over to new ones, from which a fit overfits."""
-
-OPTIMIZERS = {"sgd": "torch.optim.SGD", "adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
 
 Part = Literal["answer", "shape", "gain", "caveat", "note"]
 
@@ -43,13 +38,13 @@ class Finding:
     text: str
 
 
-def findings(t: Tradeoff) -> Iterator[Finding]:
+def findings(t: Estimates) -> Iterator[Finding]:
     """All findings about a tradeoff, in the order in which they matter."""
     if t.curve is None:
         yield Finding(
             "all-diverged",
             "answer",
-            f"Every fit diverged, at {_count(len(t.strengths), 'strength')}: lower the learning rate, then search "
+            f"Every fit diverged, at {count(len(t.strengths), 'strength')}: lower the learning rate, then search "
             "again.",
         )
         return
@@ -79,6 +74,11 @@ def findings(t: Tradeoff) -> Iterator[Finding]:
     yield from _audit(t)
 
 
+def verdict(t: Estimates) -> str:
+    """Two to four sentences for people."""
+    return in_brief(tuple(findings(t)))
+
+
 def in_brief(found: Sequence[Finding]) -> str:
     """The verdict: answer, shape, gain and the first two caveats."""
     parts = [next((f.text for f in found if f.part == part), "") for part in ("answer", "shape", "gain")]
@@ -86,20 +86,7 @@ def in_brief(found: Sequence[Finding]) -> str:
     return " ".join(part for part in parts if part)
 
 
-def amount(value: float, metric: Metric, unit: bool = True) -> str:
-    """A value of the metric: `0.1234 nats` or `4.56 %`."""
-    if metric == "error":
-        return f"{100 * value:.3g}{' %' if unit else ''}"
-    return f"{value:.3g}{' nats' if unit else ''}"
-
-
-def paste(t: Tradeoff, strength: float) -> str:
-    """The weight decay as it is written in PyTorch, e.g. `weight_decay=6.3e-3 in torch.optim.SGD`."""
-    optimizer = OPTIMIZERS.get(str(t.record.settings.get("optimizer")), "torch.optim")
-    return f"weight_decay={format_lambda(weight_decay(strength))} in {optimizer}"
-
-
-def _answer(t: Tradeoff) -> Iterator[Finding]:
+def _answer(t: Estimates) -> Iterator[Finding]:
     low, high = t.interval
     if t.best_lambda == 0:
         yield Finding(
@@ -111,19 +98,20 @@ def _answer(t: Tradeoff) -> Iterator[Finding]:
         )
         return
     span = f"about {format_lambda(low)}" if high < 1.02 * low else f"{format_lambda(low)} to {format_lambda(high)}"
-    known = f"(95 % credible interval of the best λ: {span}; the strongest that is as good: λ = {format_lambda(t.one_se_lambda)})."
+    strongest = f"the strongest that is as good: λ = {format_lambda(t.one_se_lambda)}"
+    known = f"(95 % credible interval of the best λ: {span}; {strongest})."
     if t.gain is not None and not t.gain.is_measurable:
         yield Finding(
             "best-of-equals",
             "answer",
-            f"No λ is measurably better than none; lowest is λ = {format_lambda(t.best_lambda)}, {paste(t, t.best_lambda)} "
-            + known,
+            f"No λ is measurably better than none; lowest is λ = {format_lambda(t.best_lambda)}, "
+            f"{paste(t.record, t.best_lambda)} " + known,
         )
         return
-    yield Finding("best", "answer", f"Use λ = {format_lambda(t.best_lambda)}: {paste(t, t.best_lambda)} {known}")
+    yield Finding("best", "answer", f"Use λ = {format_lambda(t.best_lambda)}: {paste(t.record, t.best_lambda)} {known}")
 
 
-def _shape(t: Tradeoff) -> Iterator[Finding]:
+def _shape(t: Estimates) -> Iterator[Finding]:
     """What happens left and right of the balanced band."""
     curve = t.curve
     assert curve is not None
@@ -133,7 +121,8 @@ def _shape(t: Tradeoff) -> Iterator[Finding]:
         yield Finding(
             "flat",
             "shape",
-            f"The curve is flat: from λ = 0 to {format_lambda(curve.high)} the expected validation {t.metric} stays within one "
+            f"The curve is flat: from λ = 0 to {format_lambda(curve.high)} the expected validation {t.metric} "
+            f"stays within one "
             "standard error of the best.",
         )
         return
@@ -155,7 +144,8 @@ def _shape(t: Tradeoff) -> Iterator[Finding]:
             else:
                 kind = "slow-left"
                 text = (
-                    f"Below λ ≈ {format_lambda(low)} validation and training {t.metric} are both higher, so that is not "
+                    f"Below λ ≈ {format_lambda(low)} validation and training {t.metric} are both higher, so "
+                    f"that is not "
                     "overfitting: there λ helps the training itself"
                 )
         parts.append(text)
@@ -174,7 +164,7 @@ def _shape(t: Tradeoff) -> Iterator[Finding]:
     yield Finding(kind, "shape", sentence[0].upper() + sentence[1:] + ".")
 
 
-def _gain(t: Tradeoff) -> Iterator[Finding]:
+def _gain(t: Estimates) -> Iterator[Finding]:
     gain, strength = t.gain, t.gain_lambda
     if gain is None or strength is None or t.baseline_value is None:
         yield Finding(
@@ -183,9 +173,9 @@ def _gain(t: Tradeoff) -> Iterator[Finding]:
             "λ = 0 was not run on the same folds, so whether regularization helps at all is not known.",
         )
         return
-    p = f"corrected resampled t-test over {gain.folds} folds, {_p(gain.p_value)}"
+    p = f"corrected resampled t-test over {gain.folds} folds, {p_value(gain.p_value)}"
     low, high = (amount(end, t.metric, unit=False) for end in gain.interval)
-    unit = "percentage points" if t.metric == "error" else "nats"
+    unit = "percentage points" if t.metric.unit == "%" else "nats"
     chosen = t.baseline_value - gain.mean
     change = f"{amount(t.baseline_value, t.metric, unit=False)} → {amount(chosen, t.metric)}"
     if not gain.is_measurable:
@@ -207,11 +197,12 @@ def _gain(t: Tradeoff) -> Iterator[Finding]:
         yield Finding(
             "harms",
             "gain",
-            f"Regularization harms here: even λ = {format_lambda(strength)} raises validation {t.metric}, {change} ({p}).",
+            f"Regularization harms here: even λ = {format_lambda(strength)} raises validation {t.metric}, "
+            f"{change} ({p}).",
         )
 
 
-def _progress(t: Tradeoff) -> Iterator[Finding]:
+def _progress(t: Estimates) -> Iterator[Finding]:
     """What is missing, where a search was cut short."""
     folds = t.record.folds
     missing = []
@@ -222,7 +213,8 @@ def _progress(t: Tradeoff) -> Iterator[Finding]:
         missing.append(f"λ = 0 has {baseline['folds']:.0f} of {folds} folds")
     if t.best_lambda > 0 and not t.complete:
         run = 0 if best is None else int(best["folds"])
-        text = f"λ_best = {format_lambda(t.best_lambda)} has {run} of {folds} folds, so its value is the curve's expectation"
+        best_so_far = f"λ_best = {format_lambda(t.best_lambda)}"
+        text = f"{best_so_far} has {run} of {folds} folds, so its value is the curve's expectation"
         rows = t.strengths[t.strengths["complete"] & (t.strengths["lambda"] > 0)].dropna(subset=["validation"])
         if len(rows):
             full = rows.iloc[int(rows["validation"].to_numpy().argmin())]
@@ -237,12 +229,12 @@ def _progress(t: Tradeoff) -> Iterator[Finding]:
         missing.append(f"λ_1se = {format_lambda(t.one_se_lambda)} has {run} of {folds} folds")
     running = t.record.trials.loc[t.record.trials["state"] == "RUNNING", "trial"].tolist()
     if running:
-        missing.append(f"{_count(len(running), 'trial')} still running or cut off")
+        missing.append(f"{count(len(running), 'trial')} still running or cut off")
     if missing:
         yield Finding("incomplete", "caveat", f"The search is not complete: {'; '.join(missing)}.")
 
 
-def _ends(t: Tradeoff) -> Iterator[Finding]:
+def _ends(t: Estimates) -> Iterator[Finding]:
     """The minimum at an end of the range, and what was done about it."""
     curve = t.curve
     assert curve is not None
@@ -250,8 +242,8 @@ def _ends(t: Tradeoff) -> Iterator[Finding]:
     widened = asked is not None and (curve.low < asked[0] * 0.99 or curve.high > asked[1] * 1.01)
     done = ""
     if asked is not None and widened:
-        ends = f"{format_lambda(asked[0])}–{format_lambda(asked[1])} to {format_lambda(curve.low)}–{format_lambda(curve.high)}"
-        done = f"the range was widened from {ends}, "
+        before, after = ("–".join(map(format_lambda, ends)) for ends in (asked, (curve.low, curve.high)))
+        done = f"the range was widened from {before} to {after}, "
     at_high = curve.best_lambda >= curve.high / EDGE
     at_low = 0 < curve.best_lambda <= curve.low * EDGE
     if at_high and t.band[0] > 0:
@@ -273,7 +265,7 @@ def _ends(t: Tradeoff) -> Iterator[Finding]:
         yield Finding("widened", "note", f"The best λ lay at an end of the range, so {done}and it is inside now.")
 
 
-def _network(t: Tradeoff) -> Iterator[Finding]:
+def _network(t: Estimates) -> Iterator[Finding]:
     """Whether something other than λ would help more."""
     guess, baseline, best = t.guess, t.row(0.0), _best_row(t)
     if baseline is not None and math.isfinite(baseline["train"]) and not (t.gain and t.gain.is_measurable):
@@ -302,7 +294,7 @@ def _network(t: Tradeoff) -> Iterator[Finding]:
         )
 
 
-def _divergence(t: Tradeoff) -> Iterator[Finding]:
+def _divergence(t: Estimates) -> Iterator[Finding]:
     broken = t.strengths[t.strengths["diverged"] > 0]
     if not len(broken):
         return
@@ -314,32 +306,33 @@ def _divergence(t: Tradeoff) -> Iterator[Finding]:
     )
     if low > 0 and low > fine.max():
         where = f"from λ = {format_lambda(low)} up"
-    text = f"Training diverged {where} ({_count(fits, 'fit')}, counted as the worst score seen)"
+    text = f"Training diverged {where} ({count(fits, 'fit')}, counted as the worst score seen)"
     if low <= t.best_lambda:
         yield Finding("diverged", "caveat", f"{text}: weaker penalties diverge too, so the learning rate is too high.")
     else:
         yield Finding("diverged", "note", f"{text}: too strong for this learning rate.")
 
 
-def _metrics(t: Tradeoff) -> Iterator[Finding]:
+def _metrics(t: Estimates) -> Iterator[Finding]:
     other = t.other_best_lambda
     if other is None or t.curve is None:
         return
     low, high = min(t.band[0], t.interval[0]), max(t.band[1], t.interval[1], t.one_se_lambda)
     if low <= other <= high:
         return
-    name = "error" if t.metric == "loss" else "loss"
+    name = "error" if t.metric.name == "loss" else "loss"
     side = "stronger" if other > t.best_lambda else "weaker"
     yield Finding(
         "metrics-disagree",
         "caveat",
-        f"By validation {name} another λ is best: {format_lambda(other)}, {side} than {format_lambda(t.best_lambda)} by {t.metric}. "
+        f"By validation {name} another λ is best: {format_lambda(other)}, {side} than "
+        f"{format_lambda(t.best_lambda)} by {t.metric}. "
         "Loss also judges how sure the predictions are, error only which class comes first: choose by what you need "
         "(--metric).",
     )
 
 
-def _normalization(t: Tradeoff) -> Iterator[Finding]:
+def _normalization(t: Estimates) -> Iterator[Finding]:
     if t.record.trainer.get("normalization"):
         yield Finding(
             "normalization",
@@ -349,13 +342,13 @@ def _normalization(t: Tradeoff) -> Iterator[Finding]:
         )
 
 
-def _folds(t: Tradeoff) -> Iterator[Finding]:
+def _folds(t: Estimates) -> Iterator[Finding]:
     alike = [s for s in t.indistinguishable if s != t.best_lambda]
     if alike:
         yield Finding(
             "indistinguishable",
             "note",
-            f"Of the strengths with all folds, the paired test cannot tell {_list(alike)} from λ_best at 5 %; with "
+            f"Of the strengths with all folds, the paired test cannot tell {listed(alike)} from λ_best at 5 %; with "
             f"{t.record.folds} folds that is weak evidence that they are equal.",
         )
     if t.gain is not None and t.best_lambda > 0:
@@ -367,7 +360,7 @@ def _folds(t: Tradeoff) -> Iterator[Finding]:
         )
 
 
-def _audit(t: Tradeoff) -> Iterator[Finding]:
+def _audit(t: Estimates) -> Iterator[Finding]:
     """Whether strengths that were pruned, and finished after all to see, were worse indeed."""
     trials = t.record.trials
     audited = t.strengths["lambda"].isin(trials.loc[trials["audit"] & (trials["state"] == "COMPLETE"), "lambda"])
@@ -378,18 +371,18 @@ def _audit(t: Tradeoff) -> Iterator[Finding]:
         yield Finding(
             "audit",
             "note",
-            f"Audit: of {_count(len(finished), 'pruned strength')} finished after all, {wrong or 'none'} turned out "
+            f"Audit: of {count(len(finished), 'pruned strength')} finished after all, {wrong or 'none'} turned out "
             "better than the best that was not pruned.",
         )
 
 
-def _best_row(t: Tradeoff) -> pd.Series[float] | None:
+def _best_row(t: Estimates) -> pd.Series[float] | None:
     """The row of λ_best or, where that was not run, of the λ that the gain is told of."""
     row = t.row(t.best_lambda)
     return t.row(t.gain_lambda) if row is None and t.gain_lambda is not None else row
 
 
-def _learned_nothing(t: Tradeoff) -> bool:
+def _learned_nothing(t: Estimates) -> bool:
     """Whether no λ predicts better than guessing."""
     guess = t.guess
     if guess is None:
@@ -399,7 +392,7 @@ def _learned_nothing(t: Tradeoff) -> bool:
     return lowest >= guess - margin
 
 
-def _nothing_learned(t: Tradeoff) -> Iterator[Finding]:
+def _nothing_learned(t: Estimates) -> Iterator[Finding]:
     guess = t.guess
     assert guess is not None
     yield Finding(
@@ -415,7 +408,8 @@ def _nothing_learned(t: Tradeoff) -> Iterator[Finding]:
             "memorized",
             "shape",
             f"It does memorize the training images (training {t.metric} {amount(memorized['train'], t.metric)} at "
-            f"λ = {format_lambda(memorized['lambda'])}), but nothing of that carries over: check that the labels belong to the "
+            f"λ = {format_lambda(memorized['lambda'])}), but nothing of that carries over: check that the "
+            f"labels belong to the "
             "images.",
         )
     else:
@@ -424,16 +418,3 @@ def _nothing_learned(t: Tradeoff) -> Iterator[Finding]:
             "shape",
             "It does not fit the training images either: check learning rate, epochs and network before λ.",
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _list(strengths: Sequence[float]) -> str:
-    shown = [format_lambda(s) for s in strengths[:6]] + (["…"] if len(strengths) > 6 else [])
-    return "λ = " + ", ".join(shown)
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"

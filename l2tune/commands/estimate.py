@@ -23,21 +23,21 @@ def estimate_command(
     """
     settings = build(given, file, flags=True)
 
+    from l2tune.assemble import assemble
     from l2tune.errors import UserError
-    from l2tune.objectives.cross_validation import CrossValidationObjective, prepare
+    from l2tune.members import make_member
     from l2tune.penalty.strength import format_lambda, weight_decay
-    from l2tune.records.tables import FoldRecord
+    from l2tune.records.fold_record import FoldRecord
 
-    trainer, data, _ = prepare(settings)
-    objective = CrossValidationObjective.from_settings(settings, trainer, data)
-    history = [scores for epoch in trainer.start([objective.member(0.0, 0)]) for scores in epoch]
+    trainer = assemble(settings).trainer
+    history = [scores for epoch in trainer.start([make_member(settings.search.seed, 0.0, 0)]) for scores in epoch]
     record = FoldRecord.of(history)
     if record.diverged or not record.first_estimate:
         raise UserError("the unregularized fit diverged", "estimate", "lower --lr, or run `l2tune search`")
     estimate = record.first_estimate
     print(
-        f"λ ≈ {format_lambda(estimate)} (weight decay ≈ {format_lambda(weight_decay(estimate))}), from one fit of one fold in "
-        f"{record.seconds:.0f} s.\n"
+        f"λ ≈ {format_lambda(estimate)} (weight decay ≈ {format_lambda(weight_decay(estimate))}), from one fit of one "
+        f"fold in {record.seconds:.0f} s.\n"
         "This is rough: expect it within a factor of ten of the best λ, seldom closer than two. "
         "`l2tune search` finds the best λ and how sure it is."
     )

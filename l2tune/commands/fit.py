@@ -31,50 +31,36 @@ def fit_command(
     import json
     import math
 
-    from l2tune.commands.results import artifacts_beside, check_folder
+    from l2tune.commands.results import check_folder
     from l2tune.errors import UserError
     from l2tune.penalty.strength import format_lambda, weight_decay
-    from l2tune.records.tables import is_described, observations, read_study, stored_settings
     from l2tune.search.storage import load_study, open_storage
-    from l2tune.settings import build
     from l2tune.tradeoff import Tradeoff
 
     found = load_study(open_storage(storage, must_exist=True), study)
     folder = check_folder(out or f"runs/{study}")
-    if not is_described(found):
-        raise UserError("was not made by l2tune", f"study {study!r}", "fit needs the settings that l2tune stores")
+    tradeoff = Tradeoff.from_study(found)
+    where = f"study {study!r}"
+    match tradeoff.record.trained_by:
+        case "objective":
+            raise UserError("was not made by l2tune", where, "fit needs the settings that l2tune stores")
+        case "function" | "trainer":
+            name = tradeoff.record.trainer.get("function", "a trainer of yours")
+            fix = "in Python: Tradeoff.from_study(study).refit(function), called as function(strength, seed)"
+            raise UserError(f"was trained by {name}, which l2tune cannot call from here", where, fix)
     if strength is not None and (one_se or not math.isfinite(strength) or strength < 0):
         raise UserError(f"{strength:g} cannot be used", "--lambda", "give one λ ≥ 0, without --one-se")
     if strength is None:
-        if not len(observations(found).score):
-            raise UserError("has no score yet", f"study {study!r}", "search first, or give --lambda")
-        tradeoff = Tradeoff.from_study(found)
         strength = tradeoff.one_se_lambda if one_se else tradeoff.best_lambda
 
-    stored = stored_settings(found)
-    settings = build(stored | {"device": device, "data_root": data_root or stored.get("data_root")})
+    from l2tune.assemble import assemble_again, versions
+    from l2tune.report.dashboard import artifacts_beside, keep_artifacts
+    from l2tune.report.files import write_atomically
 
-    from l2tune.data.sources import load
-    from l2tune.models.registry import make_factory
-    from l2tune.objectives.cross_validation import versions
-    from l2tune.report.dashboard import keep_artifacts
-    from l2tune.report.tables import write_atomically
-    from l2tune.training.refit import train_on_all
-
-    images = load(settings.data)
-    if images.fingerprint != read_study(found).data.get("fingerprint"):
-        raise UserError("the images have changed since the search", f"study {study!r}", "search again on these")
+    settings, assembled = assemble_again(tradeoff.record, device=device, data_root=data_root)
+    images = assembled.images
     print(f"training on all {len(images.labels)} training images with λ {format_lambda(strength)}", flush=True)
-    fit = train_on_all(
-        images,
-        make_factory(settings.model),
-        settings.training,
-        settings.penalty,
-        strength,
-        seed=settings.search.seed,
-        augment=settings.data.augment,
-        device=settings.device,
-    )
+    fit = assembled.refit(settings, strength, settings.search.seed)
 
     from safetensors.torch import save
 
@@ -84,18 +70,14 @@ def fit_command(
         "lambda": strength,
         "weight_decay": weight_decay(strength),
         "penalty": settings.penalty.form,
-        "train_loss": fit.train_loss,
-        "train_error": fit.train_error,
-        "test_loss": fit.test_loss,
-        "test_error": fit.test_error,
+        **fit.scores,
         "train_images": len(images.labels),
         "test_images": len(images.test_labels),
         "class_names": list(images.class_names),
         "shape": list(images.shape),
-        "mean": fit.mean,
-        "std": fit.std,
+        **fit.normalization,
         "seconds": fit.seconds,
-        "settings": stored,
+        "settings": dict(tradeoff.record.settings),
         "versions": versions(),
     }
     state = {name: tensor.contiguous() for name, tensor in fit.model.state_dict().items()}
@@ -105,7 +87,8 @@ def fit_command(
     write_atomically(folder / "fit.json", json.dumps(result, indent=2, allow_nan=False).encode())
     with contextlib.suppress(Exception):  # a copy for the dashboard
         keep_artifacts(found, [folder / "model.safetensors", folder / "fit.json"], artifacts_beside(str(folder)))
+    test_loss, test_error, train_loss = (fit.scores[name] for name in ("test_loss", "test_error", "train_loss"))
     print(
-        f"test loss {fit.test_loss:.4g} nats, test error {100 * fit.test_error:.3g} % "
-        f"(training loss {fit.train_loss:.4g}); saved {folder / 'model.safetensors'} and {folder / 'fit.json'}"
+        f"test loss {test_loss:.4g} nats, test error {100 * test_error:.3g} % "
+        f"(training loss {train_loss:.4g}); saved {folder / 'model.safetensors'} and {folder / 'fit.json'}"
     )

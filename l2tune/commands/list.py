@@ -17,7 +17,9 @@ def list_command(
     from rich.table import Table
 
     from l2tune.penalty.strength import format_lambda
-    from l2tune.records.tables import is_described, metric_of, strength_of
+    from l2tune.records.observations import strength_of
+    from l2tune.records.parameter import DEFAULT, parameter_of
+    from l2tune.records.study import is_described, metric_of
     from l2tune.search.storage import open_storage
 
     opened = open_storage(storage, must_exist=True)
@@ -30,15 +32,17 @@ def list_command(
         study = optuna.load_study(study_name=name, storage=opened)
         trials = study.get_trials(deepcopy=False)
         complete = [t for t in trials if t.state.name == "COMPLETE" and t.values is not None and len(t.values) == 1]
-        best = min(complete, key=lambda t: t.values[0], default=None)
+        metric, parameter = metric_of(study), parameter_of(study) or DEFAULT
+        best = min(complete, key=lambda t: metric.cost(t.values[0]), default=None)
+        strength = strength_of(best, parameter) if best else None
         starts = [t.datetime_start for t in trials if t.datetime_start]
         table.add_row(
             name,
             str(sum(t.state.is_finished() for t in trials)),
             str(sum(t.state.name == "RUNNING" for t in trials)),
-            format_lambda(strength_of(best)) if best else "–",
+            format_lambda(strength) if strength is not None else "–",
             f"{best.values[0]:.4g}" if best else "–",
-            metric_of(study) if is_described(study) else "",
+            metric.name if is_described(study) else "",
             f"{min(starts):%Y-%m-%d %H:%M}" if starts else "–",
         )
     console = Console(highlight=False)

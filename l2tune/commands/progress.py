@@ -13,8 +13,11 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from l2tune.members import EpochScores, Trainer
+from l2tune.metrics import as_metric
 from l2tune.penalty.strength import format_lambda, weight_decay
-from l2tune.records import tables as records
+from l2tune.records.fold_record import fold_records
+from l2tune.records.observations import known_parameter, strength_of
+from l2tune.records.study import search_range
 from l2tune.settings import Settings
 
 
@@ -42,10 +45,14 @@ class Progress:
         self._member_epochs = 0
         self._trials = 0
         self._best: tuple[float, float] | None = None
+        self._study: optuna.Study | None = None
+        self._range = settings.penalty.lambda_range
 
     @contextmanager
     def begun(self, study: optuna.Study) -> Iterator[None]:
         """Show progress while the search runs."""
+        self._study = study
+        self._range = search_range(study, known_parameter(study))
         done = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.state != TrialState.FAIL]
         for trial in done:
             self._note_best(trial)
@@ -80,8 +87,8 @@ class Progress:
         """Note a finished trial."""
         self._trials += 1
         self._note_best(trial)
-        strength = records.strength_of(trial)
-        found = records.fold_records(trial)
+        strength = self._strength(trial)
+        found = fold_records(trial)
         if trial.state == TrialState.COMPLETE and trial.value is not None:
             outcome = f"{self._settings.search.metric} {trial.value:.4g} over {len(found)} folds"
         else:
@@ -95,6 +102,7 @@ class Progress:
         if diverged:
             outcome += f", {diverged} diverged"
         self.say(f"trial {trial.number + 1}: {name}: {outcome} · {self._left()}")
+        self._tell_widening()
 
     def summary(self) -> str:
         """Fits done in this call and the best λ so far."""
@@ -104,8 +112,23 @@ class Progress:
 
     def _note_best(self, trial: FrozenTrial) -> None:
         if trial.state == TrialState.COMPLETE and trial.value is not None:
-            found = (trial.value, records.strength_of(trial))
+            cost = as_metric(self._settings.search.metric).cost(trial.value)
+            found = (cost, self._strength(trial))
             self._best = found if self._best is None else min(self._best, found)
+
+    def _tell_widening(self) -> None:
+        """Say so where the best λ may lie beyond the range that was asked for, so that it is searched beyond."""
+        if self._study is None:
+            return
+        now = search_range(self._study, known_parameter(self._study))
+        if now != self._range:
+            before, after = ("–".join(map(format_lambda, ends)) for ends in (self._range, now))
+            self.say(f"the best λ may lie beyond the range {before}: it is widened to {after} (--no-extend-range)")
+            self._range = now
+
+    def _strength(self, trial: FrozenTrial) -> float:
+        assert self._study is not None
+        return strength_of(trial, known_parameter(self._study)) or 0.0
 
     def _left(self) -> str:
         """An upper bound of the time left: every trial still allowed trains every fold."""

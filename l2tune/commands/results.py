@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,10 +43,10 @@ def write_results(study: optuna.Study, folder: str, formats: Sequence[str] = FOR
     Raises:
         UserError: The files cannot be written; what was there before is left.
     """
-    from l2tune.records.tables import observations
+    from l2tune.records.observations import observations
     from l2tune.tradeoff import Tradeoff
 
-    if not len(observations(study).score):
+    if not len(observations(study).cost):
         return None
     while True:
         finished = _finished(study)
@@ -67,49 +65,6 @@ def write_results(study: optuna.Study, folder: str, formats: Sequence[str] = FOR
 
 def _finished(study: optuna.Study) -> int:
     return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-
-
-class DashboardPublisher:
-    """Keeps a study's verdict and figures in the dashboard up to date. A failure to do so never ends a search.
-
-    Args:
-        seconds: At least between two updates: each costs about half a second.
-    """
-
-    def __init__(self, study: optuna.Study, seconds: float = 30.0) -> None:
-        self._study, self._seconds = study, seconds
-        self._last = time.monotonic()
-
-    def trial(self) -> None:
-        """Note a finished trial."""
-        if time.monotonic() - self._last >= self._seconds:
-            from l2tune.tradeoff import Tradeoff
-
-            with contextlib.suppress(Exception):
-                self.publish(Tradeoff.from_study(self._study))
-            self._last = time.monotonic()
-
-    def publish(self, tradeoff: Tradeoff) -> None:
-        from l2tune.report.dashboard import publish
-
-        publish(self._study, tradeoff)
-
-    def finish(self, tradeoff: Tradeoff, folder: str) -> str:
-        """Publish the final verdict, with the report as an artifact; returns what went wrong, if anything."""
-        from l2tune.report.dashboard import keep_artifacts
-
-        try:
-            self.publish(tradeoff)
-            keep_artifacts(self._study, [Path(folder) / "report.html"], artifacts_beside(folder))
-        except Exception as error:
-            return f"the dashboard could not be brought up to date ({type(error).__name__}: {error})"
-        return ""
-
-
-def artifacts_beside(folder: str) -> Path:
-    """Where the artifacts of a search lie: runs/artifacts for runs/STUDY, else in the folder that was asked for."""
-    path = Path(folder)
-    return path.parent / "artifacts" if path.parent == Path("runs") else path / "artifacts"
 
 
 def print_verdict(tradeoff: Tradeoff | None, folder: str | None = None) -> None:

@@ -39,16 +39,18 @@ def search_command(
     """
     settings = build(given, file, flags=True)
 
-    from l2tune.commands.results import DashboardPublisher, check_folder, print_verdict, write_results
-    from l2tune.objectives.cross_validation import CrossValidationObjective, prepare
+    from l2tune.assemble import assemble
+    from l2tune.commands.results import check_folder, print_verdict, write_results
 
     check_folder(settings.out)
-    trainer, data, engine = prepare(settings)
+    assembled = assemble(settings)
 
     from l2tune.commands.interrupts import lasting_interrupts
     from l2tune.commands.progress import Progress
     from l2tune.errors import SearchAborted
     from l2tune.members import together
+    from l2tune.objectives.cross_validation import CrossValidationObjective
+    from l2tune.report.dashboard import DashboardPublisher
     from l2tune.search.audit import audit_line
     from l2tune.search.optuna_samplers import EPOCH_PRUNING_RISK
     from l2tune.search.runner import Budget, run_search
@@ -64,15 +66,15 @@ def search_command(
     )
 
     storage = open_storage(settings.storage)
-    objective = CrossValidationObjective.from_settings(settings, trainer, data)
-    progress = Progress(settings, trainer, quiet=quiet)
+    objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
+    progress = Progress(settings, assembled.trainer, quiet=quiet)
     if restart and study_exists(storage, settings.study):
         count = len(load_study(storage, settings.study).trials)
         progress.say(f"deleting study {settings.study!r} with its {count} trials from {settings.storage}")
         delete_study(storage, settings.study)
     study = open_study(storage, settings)
     objective.describe(study)
-    progress.say(engine)
+    progress.say(assembled.engine)
     if settings.search.pruner in ("median", "hyperband", "halving"):
         progress.say(EPOCH_PRUNING_RISK)
 
@@ -94,7 +96,9 @@ def search_command(
             why = run_search(
                 study,
                 objective,
-                Budget(settings.search.trials, settings.search.timeout, together(trainer), settings.search.audit),
+                Budget(
+                    settings.search.trials, settings.search.timeout, together(assembled.trainer), settings.search.audit
+                ),
                 settle=StopWhenSettled() if settings.search.sampler == "curve" else None,
                 on_trial=on_trial,
             )

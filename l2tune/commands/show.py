@@ -15,9 +15,9 @@ def show_command(
 ) -> None:
     """Print a study's verdict and curve. Nothing is trained or written."""
     from l2tune.commands.results import print_verdict
-    from l2tune.records.tables import observations
+    from l2tune.records.observations import observations
     from l2tune.search.storage import load_study, open_storage
     from l2tune.tradeoff import Tradeoff
 
     found = load_study(open_storage(storage, must_exist=True), study)
-    print_verdict(Tradeoff.from_study(found) if len(observations(found).score) else None)
+    print_verdict(Tradeoff.from_study(found) if len(observations(found).cost) else None)

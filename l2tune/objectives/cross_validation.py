@@ -1,4 +1,4 @@
-"""Optuna objectives: a trial's λ, scored by cross-validation.
+"""The Optuna objective: a trial's λ, scored by cross-validation.
 
 `CrossValidationObjective` is an ordinary objective for `study.optimize`. Whoever drives several trials at once calls
 its two steps instead: `open` a trial, then `advance` the open ones until they are done.
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import inspect
 import math
-import platform
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -20,15 +19,25 @@ from numpy.typing import NDArray
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
 
 from l2tune.analysis.bias_variance import decompose
+from l2tune.assemble import Assembled, assemble, name_of, versions
+from l2tune.curve.transform import worst_cost
 from l2tune.errors import TrialFailed, UserError
-from l2tune.members import EpochScores, Member, Run, Trainer, together
-from l2tune.records import tables as records
-from l2tune.records.tables import FoldRecord, Metric
-from l2tune.settings import Settings, build
+from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member, together
+from l2tune.metrics import BUILT_IN, CLASSIFICATION, UNDECLARED, Metric, as_metric
+from l2tune.penalty.strength import ScaleName, StrengthScale, scale_of
+from l2tune.records.claims import claim_baseline, claim_strength, is_wanted_whole
+from l2tune.records.fold_record import FoldRecord, write_fold
+from l2tune.records.observations import (
+    as_taken_over,
+    finished_folds,
+    finished_folds_of,
+    observations,
+)
+from l2tune.records.parameter import DEFAULT_NAME, StrengthParameter, parameter_of
+from l2tune.records.study import check_direction, describe_study, name_objectives, search_range
+from l2tune.records.tables import write_bias_variance
+from l2tune.settings import FUNCTION_SETTINGS, Settings, build
 from l2tune.training.function import Fit, FunctionTrainer
-
-if TYPE_CHECKING:
-    from l2tune.data.images import ImageData
 
 Steps = Literal["fold", "epoch"]
 History = Mapping[Member, Sequence[EpochScores]]
@@ -45,7 +54,7 @@ class OpenTrial:
         trial: Optuna's handle.
         strength: Its λ.
         todo: Folds still to train, in order.
-        scores: Fold → final metric so far.
+        scores: Fold → final score of the metric so far.
         keep: Not to be pruned: the baseline, and a trial whose folds are all wanted.
         pruned: A pruner ended it.
     """
@@ -59,21 +68,23 @@ class OpenTrial:
 
     @property
     def done(self) -> bool:
+        """Whether nothing is left to train."""
         return self.pruned or not self.todo
 
     @property
     def value(self) -> float:
-        """Mean of the folds' final metric."""
+        """Mean of the folds' final scores."""
         return sum(self.scores.values()) / len(self.scores)
 
 
 class CrossValidationObjective:
-    """Scores a trial's λ by the mean validation metric over folds; for minimization.
+    """Scores a trial's λ by the mean validation metric over folds.
 
-    Each trial suggests the parameter `lambda` on a log scale. The first trial of a study is the baseline λ = 0, which
-    has no parameter, for a log range rejects 0. Every finished fold is reported (step = fold) and the pruner asked;
+    Each trial suggests the strength on a log scale. The first trial of a study is the baseline λ = 0, which has no
+    such parameter, for a log range rejects 0. Every finished fold is reported (step = fold) and the pruner asked;
     under a pruner that compares epochs (median, percentile, successive halving, Hyperband) the folds train in lockstep
-    and their mean is reported per epoch (step = epoch). A λ that was tried before takes over its finished folds.
+    and their mean is reported per epoch (step = epoch). Where all parameters were tried before, those that a trial
+    suggested before it came here among them, it takes over the finished folds.
 
         objective = CrossValidationObjective(data="digits", model="simple_cnn", folds=5, epochs=30)
         study = optuna.create_study()
@@ -84,9 +95,16 @@ class CrossValidationObjective:
         model: A model name as `--model` takes it, or a factory called with the input shape (C, H, W) and the classes.
         fit: Your own training instead: `fit(strength, fold, seed)` returns or yields scores (`FunctionTrainer`).
         trainer: Any `Trainer` instead.
+        refit: With `fit`: `refit(strength, seed)` trains on all training data and returns a model, or (model, scores);
+            `Tradeoff.refit` calls it.
         folds: Number of folds, or with `fit` any splitter with `get_n_splits()`.
         steps: What a step is, `fold` or `epoch`; by default as the study's pruner needs it.
-        settings: Any other setting by its flat name: `epochs`, `optimizer`, `lambda_range`, `metric`, …
+        metric: What λ is chosen by: a `Metric`, or a name. By default the validation loss.
+        parameter: Name of the strength in the study.
+        scale: What its numbers are, and those that `fit` is called with: `lambda`, `weight_decay`, `alpha` or `C`; by
+            default what the name tells. `lambda_range` is in λ whatever the scale.
+        settings: Any other setting by its flat name: `epochs`, `optimizer`, `lambda_range`, … With `fit` or `trainer`
+            only those that they do not decide themselves.
 
     Raises:
         UserError: Bad settings or data, or a study that was begun with others.
@@ -99,49 +117,63 @@ class CrossValidationObjective:
         *,
         fit: Fit | None = None,
         trainer: Trainer | None = None,
+        refit: Callable[[float, int], Any] | None = None,
         folds: Any = 5,
         steps: Steps | None = None,
+        metric: str | Metric | None = None,
+        parameter: str = DEFAULT_NAME,
+        scale: ScaleName | None = None,
         **settings: Any,
     ) -> None:
-        if fit is not None and trainer is not None:
-            raise UserError("fit and trainer were both given", "CrossValidationObjective", "give one of them")
-        count = folds if isinstance(folds, int) else _splits(folds, fit)
-        named: dict[str, Any] = {"folds": count} | settings
-        if trainer is not None or fit is not None:
-            self.settings = build(named)
-            self.data: Mapping[str, Any] = {}
-            search = self.settings.search
-            self.trainer = trainer or FunctionTrainer(
-                fit,  # type: ignore[arg-type]
-                count * search.repeats,
-                search.metric,
-                self.settings.training.epochs if inspect.isgeneratorfunction(fit) else 1,
-            )
-        else:
-            images, factory = None, None
-            if not isinstance(data, str):
-                from l2tune.data.images import from_object
-
-                images = from_object(data, "data")
-                data = images.name
-            if not isinstance(model, str):
-                factory, model = model, _name_of(model)
-            self.settings = build({"data": data, "model": model} | named)
-            self.trainer, self.data, _ = prepare(self.settings, images, factory)
+        self.parameter = StrengthParameter(parameter, scale_of(parameter) if scale is None else StrengthScale(scale))
         self.steps: Steps | None = steps
         self.on_epoch: Callable[[Sequence[EpochScores]], None] | None = None
         self._predictions: dict[tuple[float, int], NDArray[np.float32]] = {}
+        self._refit = refit
+        self._assembled: Assembled | None = None
+        self._known: frozenset[str] | None = None
+        """Settings that mean something where it is not l2tune's trainer that trains; None where it is."""
+        self.data: Mapping[str, Any] = {}
+        if fit is not None and trainer is not None:
+            raise UserError("fit and trainer were both given", "CrossValidationObjective", "give one of them")
+        if refit is not None and (fit is None or not callable(refit)):
+            fix = "give a function refit(strength, seed) together with fit"
+            raise UserError(f"refit={refit!r} cannot be used", "CrossValidationObjective", fix)
+        if fit is None and trainer is None:
+            if not isinstance(folds, int) or isinstance(folds, bool):
+                raise UserError(
+                    f"{folds!r} is not a number", "folds", "give a number of folds (a splitter goes with your own fit)"
+                )
+            self._assemble(data, model, metric, {"folds": folds} | settings)
+            return
+        undeclared = UNDECLARED if fit is not None else BUILT_IN["loss"]  # a Trainer's loss is in nats
+        self.metric = undeclared if metric is None else as_metric(metric)
+        count = trainer.folds if trainer is not None else _count_splits(folds)
+        idle = next((name for name in settings if name not in FUNCTION_SETTINGS), None)
+        if idle is not None:
+            raise UserError(
+                f"{idle!r} has no effect, for {'fit' if fit is not None else 'trainer'} trains",
+                "CrossValidationObjective",
+                f"leave it out; {', '.join(sorted(FUNCTION_SETTINGS))} can be given",
+            )
+        self._known = FUNCTION_SETTINGS if "epochs" in settings else FUNCTION_SETTINGS - {"epochs"}
+        self.settings = build({"folds": max(count, 2)} | settings)
+        if trainer is None:
+            assert fit is not None
+            epochs = settings.get("epochs", None if _yields(fit) else 1)
+            count *= self.settings.search.repeats
+            self.trainer: Trainer = FunctionTrainer(fit, count, self.metric, epochs, self.parameter.scale)
+        else:
+            self.trainer = trainer
 
     @classmethod
-    def from_settings(cls, settings: Settings, trainer: Trainer, data: Mapping[str, Any]) -> CrossValidationObjective:
-        """The objective of a whole search, sampler and pruner included, around a trainer that `prepare` made."""
-        objective = cls(trainer=trainer)
-        objective.settings, objective.data = settings, data
+    def from_settings(
+        cls, settings: Settings, trainer: Trainer, data: Mapping[str, Any], assembled: Assembled | None = None
+    ) -> CrossValidationObjective:
+        """The objective of a whole search, sampler and pruner included, around a trainer that is there already."""
+        objective = cls(trainer=trainer, metric=settings.search.metric)
+        objective.settings, objective.data, objective._assembled, objective._known = settings, data, assembled, None
         return objective
-
-    @property
-    def metric(self) -> Metric:
-        return self.settings.search.metric
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Score one trial.
@@ -157,26 +189,28 @@ class CrossValidationObjective:
         return open_trial.value
 
     def open(self, trial: optuna.Trial) -> OpenTrial:
-        """Begin a trial: draw its λ and take over the folds that this λ has already finished."""
+        """Begin a trial: draw its λ and take over the folds that its parameters have already finished.
+
+        Raises:
+            UserError: The study has two objectives or the wrong direction, or was begun otherwise.
+        """
         study = trial.study
         if len(study.directions) > 1:
             raise UserError(
                 f"the study has {len(study.directions)} objectives", "CrossValidationObjective", "use TradeoffObjective"
             )
-        if study.direction != optuna.study.StudyDirection.MINIMIZE:
-            raise UserError("the study maximizes", "CrossValidationObjective", "create it with direction='minimize'")
+        check_direction(study, self.metric)
         self.describe(study)
-        strength = self._draw(trial)
-        order = records.fold_order(study, self.trainer.folds)
-        keep = strength == 0.0 or bool(trial.user_attrs.get(records.COMPLETE))
-        open_trial = OpenTrial(trial, strength, order, keep=keep)
-        known = records.finished_folds(study, strength)
+        name_objectives(study, [f"validation {self.metric}"])
+        strength = self.draw(trial)
+        seen = observations(study, self.parameter, others=self.parameter.others(trial.params))
+        keep = strength == 0.0 or is_wanted_whole(trial)
+        open_trial = OpenTrial(trial, strength, seen.fold_order()[: self.trainer.folds], keep=keep)
+        known = finished_folds_of(study, strength, trial.params)
         if self.steps_of(study) == "epoch" and len(known) < self.trainer.folds:
             return open_trial  # folds in lockstep start together or not at all
-        for fold, (number, record) in known.items():
-            if number != trial.number:
-                record = replace(record, reused_from=number)
-            self._finish_fold(open_trial, fold, record)
+        for fold, finished in known.items():
+            self._finish_fold(open_trial, fold, as_taken_over(finished, trial.number))
         if known and not open_trial.done:
             self._ask_pruner(open_trial)
         return open_trial
@@ -211,7 +245,7 @@ class CrossValidationObjective:
             if not by_epoch and not open_trial.done:
                 self._ask_pruner(open_trial)
             if open_trial.done:
-                self._decompose(open_trial)
+                self.decompose(open_trial.trial, open_trial.strength, sorted(open_trial.scores))
 
     def train(self, members: Sequence[Member], after_epoch: Callable[[Run, History], None] | None = None) -> History:
         """Train members in one run, and keep what they predict for the test images.
@@ -234,18 +268,31 @@ class CrossValidationObjective:
         for member, scored in history.items():
             if not scored:
                 raise TrialFailed(f"the trainer gave no scores for fold {member.fold} at λ = {member.strength:g}")
-            self._keep_predictions(member, scored[-1])
+            network = scored[-1].network
+            if network is not None and network.test_log_probabilities is not None:
+                self._predictions[member.strength, member.fold] = network.test_log_probabilities
         return history
 
-    def _whole(self, open_trial: OpenTrial) -> bool:
-        """Whether to train all folds at once: nothing can prune the trial, and the trainer gains by it."""
-        sure = open_trial.keep or isinstance(open_trial.trial.study.pruner, NopPruner)
-        return sure and together(self.trainer) > 1
+    def train_final(self, strength: float, seed: int | None = None) -> Refit:
+        """Train on all training data with this λ: by l2tune's trainer, or by the `refit` that was given.
+
+        Raises:
+            UserError: There is no `refit`, or training diverged.
+        """
+        seed = self.settings.search.seed if seed is None else seed
+        if self._assembled is not None:
+            return self._assembled.refit(self.settings, strength, seed)
+        if self._refit is None:
+            raise UserError(
+                "how to train on all the data is not known",
+                "refit",
+                "give CrossValidationObjective(fit=…, refit=…) a function refit(strength, seed)",
+            )
+        return Refit.of(self._refit(self.parameter.scale.from_lambda(strength), seed), strength)
 
     def member(self, strength: float, fold: int) -> Member:
         """The member of a fold; its seed comes from the search seed and the fold alone."""
-        sequence = np.random.SeedSequence([self.settings.search.seed, fold])
-        return Member(strength, fold, int(sequence.generate_state(1)[0]))
+        return make_member(self.settings.search.seed, strength, fold)
 
     def steps_of(self, study: optuna.Study) -> Steps:
         """What a step means in this study."""
@@ -254,24 +301,90 @@ class CrossValidationObjective:
 
     def describe(self, study: optuna.Study) -> None:
         """Store what the study is about; refuse a study that was begun otherwise."""
+        told = dict(self.trainer.describe())
         stored, identity = self.settings.flat(), self.settings.identity()
-        records.describe_study(
+        if self._known is not None:  # all other settings are the function's own affair
+            stored, identity = ({k: v for k, v in s.items() if k in self._known} for s in (stored, identity))
+        describe_study(
             study,
             settings=_plain(stored),
             identity=_plain(identity),
             versions=versions(),
-            trainer=dict(self.trainer.describe())
-            | {"folds": self.trainer.folds, "epochs": self.trainer.epochs, "steps": self.steps_of(study)},
+            trainer=told
+            | {
+                "folds": self.trainer.folds,
+                "epochs": self.trainer.epochs if self.trainer.epochs < sys.maxsize else None,
+                "steps": self.steps_of(study),
+            },
             data=self.data,
+            metric=self.metric,
+            parameter=self.parameter,
         )
+        parameter_of(study, self.parameter.name, self.parameter.scale)  # refuses another one
 
-    def _draw(self, trial: optuna.Trial) -> float:
-        if records.claim_baseline(trial):
+    def draw(self, trial: optuna.Trial) -> float:
+        """The trial's λ: 0 if it becomes the baseline, else as the sampler proposes."""
+        if claim_baseline(trial, self.parameter):
             return 0.0
-        low, high = records.search_range(trial.study, *self.settings.penalty.lambda_range)
-        strength = trial.suggest_float(records.PARAMETER, low, high, log=True)
-        trial.set_user_attr(records.STRENGTH, strength)
+        low, high = self.parameter.scale.range_from_lambda(*search_range(trial.study, self.parameter))
+        trial.suggest_float(self.parameter.name, low, high, log=True)
+        strength = self.parameter.strength(trial.params)
+        assert strength is not None
+        claim_strength(trial, strength)
         return strength
+
+    def worst(self, study: optuna.Study, history: Sequence[EpochScores]) -> float:
+        """What a diverged fold counts as in the study's values: worse than all that was seen, and than guessing.
+
+        Infinitely bad where nothing was seen yet.
+        """
+        metric = self.metric
+        own = [metric.cost(s.score(f"val_{metric}")) for s in history]
+        seen = [f.cost for f in finished_folds(study, self.parameter, metric)]
+        costs = np.array([cost for cost in (*own, *seen) if math.isfinite(cost)])
+        guess = metric.guessing(self.data.get("classes") or len(self.data.get("class_names", ())) or None)
+        if not len(costs):
+            return metric.score(math.inf if guess is None else metric.cost(guess))
+        worst = worst_cost(costs, metric)
+        return metric.score(worst if guess is None else max(metric.cost(guess), float(costs.max())))
+
+    def decompose(self, trial: optuna.Trial, strength: float, folds: Sequence[int]) -> None:
+        """Store bias and variance over the folds whose predictions are at hand; two or more."""
+        kept = [self._predictions.get((strength, fold)) for fold in folds]
+        predictions = [p for p in kept if p is not None]
+        labels = self.trainer.test_labels
+        if len(predictions) < 2 or labels is None:
+            return
+        parts = decompose(np.stack(predictions), labels)
+        numbers = {name: float(getattr(parts, name)) for name in parts.__dataclass_fields__}
+        write_bias_variance(trial, len(predictions), numbers)
+
+    def _assemble(self, data: Any, model: Any, metric: str | Metric | None, given: dict[str, Any]) -> None:
+        """Load the images and build l2tune's trainer."""
+        images, factory = None, None
+        if not isinstance(data, str):
+            from l2tune.data.images import from_object
+
+            images = from_object(data, "data")
+            data = images.name
+        if not isinstance(model, str):
+            factory, model = model, name_of(model)
+        name = metric.name if isinstance(metric, Metric) else metric
+        if name is not None and name not in CLASSIFICATION:
+            raise UserError(
+                f"l2tune's trainer does not score {name!r}",
+                "metric",
+                f"choose λ by {', '.join(CLASSIFICATION)}, or give your own fit",
+            )
+        self.settings = build({"data": data, "model": model, "metric": name} | given)
+        self.metric = as_metric(self.settings.search.metric)
+        self._assembled = assemble(self.settings, images, factory)
+        self.trainer, self.data = self._assembled.trainer, self._assembled.data
+
+    def _whole(self, open_trial: OpenTrial) -> bool:
+        """Whether to train all folds at once: nothing can prune the trial, and the trainer gains by it."""
+        sure = open_trial.keep or isinstance(open_trial.trial.study.pruner, NopPruner)
+        return sure and together(self.trainer) > 1
 
     def _report_epoch(self, open_trial: OpenTrial, history: Mapping[Member, Sequence[EpochScores]]) -> None:
         """Report the mean over folds of the newest epoch; a diverged fold counts as the worst score seen."""
@@ -280,7 +393,7 @@ class CrossValidationObjective:
         if open_trial.pruned or not epoch or all(scores.epoch < epoch for scores in newest):
             return
         study = open_trial.trial.study
-        values = [self._worst(study, history[s.member]) if s.diverged else self._value(s) for s in newest]
+        values = [self.worst(study, history[s.member]) if s.diverged else s.score(f"val_{self.metric}") for s in newest]
         open_trial.trial.report(sum(values) / len(values), step=epoch)
         if epoch < self.trainer.epochs:  # at the end there is nothing left to save
             self._ask_pruner(open_trial)
@@ -296,9 +409,10 @@ class CrossValidationObjective:
     ) -> None:
         """Store a fold's end, and report it where the step is the fold."""
         study = open_trial.trial.study
-        records.write_fold(open_trial.trial, fold, record)
-        value = record.score(self.metric)
-        open_trial.scores[fold] = value if math.isfinite(value) else self._worst(study, history)
+        value = record.value("val", self.metric)
+        diverged = record.diverged or value is None
+        open_trial.scores[fold] = self.worst(study, history) if diverged or value is None else value
+        write_fold(open_trial.trial, fold, record)
         open_trial.todo.remove(fold)
         if report and self.steps_of(study) == "fold":
             open_trial.trial.report(open_trial.scores[fold], step=fold)
@@ -307,127 +421,11 @@ class CrossValidationObjective:
         if not open_trial.keep and open_trial.trial.should_prune():
             open_trial.pruned = True
 
-    def _value(self, scores: EpochScores) -> float:
-        return scores.val_loss if self.metric == "loss" else scores.val_error
 
-    def _worst(self, study: optuna.Study, history: Sequence[EpochScores]) -> float:
-        """What a diverged fold counts as: the worst finite score seen, and no better than guessing."""
-        classes = len(self.data.get("class_names", ())) or 2
-        guessing = math.log(classes) if self.metric == "loss" else 1 - 1 / classes
-        own = [value for value in map(self._value, history) if math.isfinite(value)]
-        return max([guessing, records.worst_score(study, self.metric) or 0.0, *own])
-
-    def _keep_predictions(self, member: Member, last: EpochScores) -> None:
-        network = last.network
-        if network is not None and network.test_log_probabilities is not None:
-            self._predictions[member.strength, member.fold] = network.test_log_probabilities
-
-    def _decompose(self, open_trial: OpenTrial) -> None:
-        """Store bias and variance over the folds whose predictions are at hand; two or more."""
-        kept = [self._predictions.get((open_trial.strength, fold)) for fold in sorted(open_trial.scores)]
-        predictions = [p for p in kept if p is not None]
-        labels = self.trainer.test_labels
-        if len(predictions) < 2 or labels is None:
-            return
-        parts = decompose(np.stack(predictions), labels)
-        numbers = {name: float(getattr(parts, name)) for name in parts.__dataclass_fields__}
-        if all(math.isfinite(value) for value in numbers.values()):
-            open_trial.trial.set_user_attr(records.BIAS_VARIANCE, {"folds": len(predictions)} | numbers)
-
-
-class TradeoffObjective:
-    """Two objectives at once, both minimized, for a Pareto front: underfit and overfit.
-
-    Underfit is the mean training loss over folds, overfit the mean of validation minus training loss (or the same of
-    the error rates). Optuna neither reports nor prunes with two objectives, so every fold is trained.
-
-        study = optuna.create_study(directions=["minimize", "minimize"])
-        study.optimize(TradeoffObjective(data="digits", epochs=30), n_trials=20)
-
-    Args: as of `CrossValidationObjective`, without `steps`.
-    """
-
-    def __init__(self, data: Any = "digits", model: Any = "simple_cnn", **settings: Any) -> None:
-        self.cross_validation = CrossValidationObjective(data, model, steps="fold", **settings)
-
-    def __call__(self, trial: optuna.Trial) -> tuple[float, float]:
-        """(underfit, overfit) of the trial's λ."""
-        inner = self.cross_validation
-        if len(trial.study.directions) != 2:
-            raise UserError(
-                "the study has one objective",
-                "TradeoffObjective",
-                "create it with directions=['minimize', 'minimize'], or use CrossValidationObjective",
-            )
-        inner.describe(trial.study)
-        records.name_objectives(
-            trial.study, [f"underfit: training {inner.metric}", f"overfit: validation − training {inner.metric}"]
-        )
-        strength = inner._draw(trial)
-        known = records.finished_folds(trial.study, strength)
-        members = [inner.member(strength, fold) for fold in range(inner.trainer.folds)]
-        history = inner.train([m for m in members if m.fold not in known])
-        found = {fold: replace(record, reused_from=number) for fold, (number, record) in known.items()}
-        found |= {member.fold: FoldRecord.of(scored) for member, scored in history.items()}
-        underfit, overfit = [], []
-        for fold, record in found.items():
-            records.write_fold(trial, fold, record)
-            train = record.train_loss if inner.metric == "loss" else record.train_error
-            validation = record.score(inner.metric)
-            worst = inner._worst(trial.study, history.get(members[fold], ()))
-            train = worst if record.diverged or train is None else train
-            underfit.append(train)
-            overfit.append((validation if math.isfinite(validation) else worst) - train)
-        inner._decompose(OpenTrial(trial, strength, [], scores=dict.fromkeys(found, 0.0)))
-        return sum(underfit) / len(underfit), sum(overfit) / len(overfit)
-
-
-def prepare(
-    settings: Settings, images: ImageData | None = None, factory: Any = None
-) -> tuple[Trainer, Mapping[str, Any], str]:
-    """Load the images, split them and build the trainer that the settings ask for.
-
-    Args:
-        images: Instead of loading `settings.data.source`.
-        factory: Instead of the model named in the settings.
-
-    Returns:
-        The trainer, the images' summary, and a line that says which engine was chosen and why.
-
-    Raises:
-        UserError: Bad data, model or device.
-    """
-    from l2tune.data.folds import make_folds
-    from l2tune.data.sources import load
-    from l2tune.models.registry import make_factory
-    from l2tune.training.engine import choose_engine
-
-    images = images or load(settings.data)
-    search = settings.search
-    folds = make_folds(
-        images.labels.numpy(),
-        folds=search.folds,
-        repeats=search.repeats,
-        seed=search.seed,
-        groups=images.groups,
-        class_names=images.class_names,
-    )
-    trainer, reason = choose_engine(
-        images,
-        folds,
-        factory or make_factory(settings.model),
-        settings.training,
-        settings.penalty,
-        augment=settings.data.augment,
-        device=settings.device,
-    )
-    return trainer, images.summary(), reason
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    names = ("l2tune", "optuna", "torch", "torchvision", "numpy", "scikit-learn", "scipy")
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+def _yields(fit: Fit) -> bool:
+    """Whether a function, or an object that is called, yields its scores."""
+    call = getattr(fit, "__call__", fit)  # noqa: B004 its code is wanted, not whether it can be called
+    return inspect.isgeneratorfunction(inspect.unwrap(fit)) or inspect.isgeneratorfunction(call)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -435,11 +433,11 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _splits(splitter: Any, fit: Fit | None) -> int:
-    if fit is None:
-        raise UserError(
-            f"{splitter!r} is not a number", "folds", "give a number of folds (a splitter goes with your own fit)"
-        )
+def _count_splits(splitter: Any) -> int:
+    if isinstance(splitter, int) and not isinstance(splitter, bool):
+        if splitter < 1:
+            raise UserError(f"{splitter} folds cannot be trained", "folds", "give 2 or more")
+        return splitter
     if isinstance(splitter, Iterable):
         return len(list(splitter))
     try:
@@ -448,9 +446,3 @@ def _splits(splitter: Any, fit: Fit | None) -> int:
         raise UserError(
             f"{splitter!r} does not tell its number of folds", "folds", "give a number, a list, or a splitter"
         ) from None
-
-
-def _name_of(factory: Any) -> str:
-    if not callable(factory):
-        raise UserError(f"{factory!r} cannot be called", "model", "give a name or a factory(shape, classes)")
-    return f"{getattr(factory, '__module__', '')}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"

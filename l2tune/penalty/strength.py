@@ -1,8 +1,10 @@
-"""The strength λ: its scale, its relation to weight decay, and how it is written. Standard library only."""
+"""The strength λ: its relation to weight decay, alpha and C, and how it is written. Standard library only."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 from l2tune.errors import UserError
 
@@ -15,6 +17,62 @@ def weight_decay(strength: float) -> float:
 def from_weight_decay(decay: float) -> float:
     """λ of the objective `data loss + λ Σ w²` for a `torch.optim` `weight_decay`."""
     return decay / 2.0
+
+
+ScaleName = Literal["lambda", "weight_decay", "alpha", "C"]
+
+
+@dataclass(frozen=True, slots=True)
+class StrengthScale:
+    """How the numbers of a study's parameter relate to λ.
+
+    | name | λ | whose |
+    |---|---|---|
+    | `lambda` | the number | the coefficient of Σ w² in the objective |
+    | `weight_decay` | half of it | torch.optim's: 2λ |
+    | `alpha` | the number | scikit-learn's, up to the ½ or 1/n of the estimator |
+    | `C` | its inverse | scikit-learn's inverse strength, up to the same factors |
+
+    Attributes:
+        name: One of these.
+    """
+
+    name: ScaleName = "lambda"
+
+    def to_lambda(self, value: float) -> float:
+        """λ of a number on this scale; an infinite C is λ = 0."""
+        match self.name:
+            case "weight_decay":
+                return from_weight_decay(value)
+            case "C":
+                return 0.0 if math.isinf(value) else 1.0 / value if value else math.inf
+        return value
+
+    def from_lambda(self, strength: float) -> float:
+        """The number on this scale that stands for λ; C is infinite at λ = 0."""
+        match self.name:
+            case "weight_decay":
+                return weight_decay(strength)
+            case "C":
+                return 1.0 / strength if strength else math.inf
+        return strength
+
+    def range_to_lambda(self, low: float, high: float) -> tuple[float, float]:
+        """Lowest and highest λ of a range on this scale."""
+        first, second = self.to_lambda(low), self.to_lambda(high)
+        return min(first, second), max(first, second)
+
+    def range_from_lambda(self, low: float, high: float) -> tuple[float, float]:
+        """Lower and upper end on this scale of a range of λ."""
+        first, second = self.from_lambda(low), self.from_lambda(high)
+        return min(first, second), max(first, second)
+
+
+def scale_of(parameter: str) -> StrengthScale:
+    """The scale that a parameter's name tells; `lambda` where it does not."""
+    names: dict[str, ScaleName] = {"weight_decay": "weight_decay", "wd": "weight_decay", "decay": "weight_decay"}
+    names |= {"alpha": "alpha", "c": "C"}
+    return StrengthScale(names.get(parameter.lower(), "lambda"))
 
 
 def check_range(low: float, high: float, where: str = "lambda_range") -> tuple[float, float]:
@@ -47,5 +105,7 @@ def format_lambda(strength: float) -> str:
     """λ as people write it: three significant digits, `0` for the baseline, e.g. `3.16e-3`."""
     if strength == 0:
         return "0"
+    if not math.isfinite(strength):
+        return "∞" if strength > 0 else str(strength)
     mantissa, exponent = f"{strength:.2e}".split("e")
     return f"{mantissa}e{int(exponent)}"

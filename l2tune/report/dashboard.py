@@ -3,25 +3,65 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
+from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.findings import verdict
 from l2tune.errors import UserError
+from l2tune.optuna_internals import note_handle
 from l2tune.penalty.strength import format_lambda, weight_decay
-from l2tune.records import tables as records
+from l2tune.records.study import name_objectives
+from l2tune.records.tables import read_study
 from l2tune.report.figures import gap_figure, tradeoff_figure
-from l2tune.tradeoff import Tradeoff
 
 ARTIFACTS = "runs/artifacts"
 _HEADING = "### l2tune"
 
 
-def publish(study: optuna.Study, tradeoff: Tradeoff) -> None:
+class DashboardPublisher:
+    """Keeps a study's verdict and figures in the dashboard up to date. A failure to do so never ends a search.
+
+    Args:
+        seconds: At least between two updates: each costs about half a second.
+    """
+
+    def __init__(self, study: optuna.Study, seconds: float = 30.0) -> None:
+        self._study, self._seconds = study, seconds
+        self._last = time.monotonic()
+
+    def trial(self) -> None:
+        """Note a finished trial."""
+        if time.monotonic() - self._last >= self._seconds:
+            with contextlib.suppress(Exception):
+                self.publish(Estimates.from_record(read_study(self._study)))
+            self._last = time.monotonic()
+
+    def publish(self, tradeoff: Estimates) -> None:
+        publish(self._study, tradeoff)
+
+    def finish(self, tradeoff: Estimates, folder: str) -> str:
+        """Publish the final verdict, with the report as an artifact; returns what went wrong, if anything."""
+        try:
+            self.publish(tradeoff)
+            keep_artifacts(self._study, [Path(folder) / "report.html"], artifacts_beside(folder))
+        except Exception as error:
+            return f"the dashboard could not be brought up to date ({type(error).__name__}: {error})"
+        return ""
+
+
+def artifacts_beside(folder: str) -> Path:
+    """Where the artifacts of a search lie: runs/artifacts for runs/STUDY, else in the folder that was asked for."""
+    path = Path(folder)
+    return path.parent / "artifacts" if path.parent == Path("runs") else path / "artifacts"
+
+
+def publish(study: optuna.Study, tradeoff: Estimates) -> None:
     """Show verdict and figures in the dashboard; calling it again replaces them. Notes of the user's own are left."""
     from optuna_dashboard import save_plotly_graph_object
 
@@ -30,8 +70,8 @@ def publish(study: optuna.Study, tradeoff: Tradeoff) -> None:
         for name, strength in (("best", tradeoff.best_lambda), ("one-SE", tradeoff.one_se_lambda))
     ]
     table = "\n".join(["| | λ | weight decay |", "|---|---|---|", *rows])
-    _note(study, f"{_HEADING}\n{tradeoff.verdict}\n\n{table if tradeoff.curve is not None else ''}")
-    records.name_objectives(study, [f"validation {tradeoff.metric}"])
+    _note(study, f"{_HEADING}\n{verdict(tradeoff)}\n\n{table if tradeoff.curve is not None else ''}")
+    name_objectives(study, [f"validation {tradeoff.metric}"])
     for name, title, figure in (
         ("tradeoff", "Tradeoff", tradeoff_figure(tradeoff)),
         ("gap", "Overfit and underfit", gap_figure(tradeoff)),
@@ -68,14 +108,13 @@ def _note(study_or_trial: Any, text: str) -> None:
         save_note(study_or_trial, text)
 
 
-def _note_trials(study: optuna.Study, t: Tradeoff) -> None:
+def _note_trials(study: optuna.Study, t: Estimates) -> None:
     """Mark the trials of λ_best and λ_1se; take the mark off those that were it before."""
     named = {t.one_se_lambda: "one-SE λ: the strongest that is as good as the best", t.best_lambda: "best λ"}
     complete = t.record.trials[t.record.trials["state"] == "COMPLETE"]
     for number, strength in zip(complete["trial"].astype(int), complete["lambda"], strict=True):
         trial = study.get_trials(deepcopy=False)[number]
-        # save_note is written for trials under way, and asks no more of them than this
-        handle = SimpleNamespace(storage=study._storage, study=study, _trial_id=trial._trial_id)
+        handle = note_handle(study, trial)
         meaning = named.get(strength)
         decay = f"λ = {format_lambda(strength)}, weight_decay={format_lambda(weight_decay(strength))}"
         _note(handle, f"{_HEADING}\n**{meaning}** ({decay})" if meaning else "")

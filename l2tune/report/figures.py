@@ -10,9 +10,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from l2tune.analysis.by_strength import final_fits, observations_by
+from l2tune.analysis.estimates import Estimates
+from l2tune.curve.observations import fit_curve
 from l2tune.curve.regularization_curve import RegularizationCurve
+from l2tune.metrics import BUILT_IN, Metric
 from l2tune.penalty.strength import format_lambda, from_weight_decay, weight_decay
-from l2tune.tradeoff import Tradeoff, final_folds, fit_curve
 
 # Okabe and Ito's palette, told apart with any colour vision
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -22,7 +25,7 @@ _CURVES = 60
 """Learning curves drawn at most; a page with thousands would not scroll."""
 
 
-def tradeoff_figure(t: Tradeoff) -> go.Figure | None:
+def tradeoff_figure(t: Estimates) -> go.Figure | None:
     """Validation metric over λ, close up, above training: regimes, λ_best with its interval, λ_1se and the baseline.
 
     None if every fit diverged, so that there is no curve.
@@ -34,10 +37,11 @@ def tradeoff_figure(t: Tradeoff) -> go.Figure | None:
     edges = (math.log10(curve.low), math.log10(curve.high))
     _regimes(figure, t, edges)
     strengths = np.geomspace(curve.low, curve.high, _POINTS)
-    _band(figure, strengths, curve, "validation", BLUE, row=1)
-    train = fit_curve(t.record, final_folds(t.record), metric, part="train")
+    _band(figure, strengths, curve, metric, "validation", BLUE, row=1)
+    trained = observations_by(t.record, metric, "train")
+    train = None if trained is None else fit_curve(trained)
     if train is not None:
-        _band(figure, strengths, train, "training", ORANGE, row=2)
+        _band(figure, strengths, train, metric, "training", ORANGE, row=2)
     _fold_points(figure, t)
     _baseline(figure, t)
     if t.best_lambda > 0:
@@ -55,7 +59,7 @@ def tradeoff_figure(t: Tradeoff) -> go.Figure | None:
     return figure
 
 
-def gap_figure(t: Tradeoff) -> go.Figure:
+def gap_figure(t: Estimates) -> go.Figure:
     """Overfitting (validation − training) and underfitting (training above the best fit) over λ ± standard errors."""
     figure = _figure("λ (log scale)", _title(t.metric))
     table = t.strengths[(t.strengths["lambda"] > 0) & t.strengths["gap"].notna()]
@@ -76,21 +80,23 @@ def gap_figure(t: Tradeoff) -> go.Figure:
         _line(figure, t.best_lambda, f"best λ {format_lambda(t.best_lambda)}", "solid", 1.0)
     figure.update_xaxes(type="log", range=_edges(t))
     if t.baseline_value is not None and len(table):
-        near = 2 * max(t.baseline_value, t.best_value)
+        costs = [t.metric.cost(value) for value in (t.baseline_value, t.best_value)]
+        near = 2 * max(abs(cost) for cost in costs) if t.metric.kind != "real" else 2 * abs(costs[0] - costs[1])
+        near = near or 1.0
         low = min(0.0, float((table["gap"] - table["gap_se"].fillna(0)).min()))
         if table[["gap", "excess"]].max().max() > near:  # what is far worse than λ = 0 would flatten all else
             figure.update_yaxes(range=[max(low, -near) - 0.05 * near, near])
     return figure
 
 
-def bias_variance_figure(t: Tradeoff) -> go.Figure | None:
+def bias_variance_figure(t: Estimates) -> go.Figure | None:
     """Bias and variance of the folds' networks on the test images over λ; None if no predictions were kept."""
     table = t.record.predictions.sort_values("folds").drop_duplicates("lambda", keep="last").sort_values("lambda")
     table = table[table["lambda"] > 0]
     if len(table) < 2:
         return None
-    part = t.record.metric
-    figure = _figure("λ (log scale)", f"test {_title(part)}")
+    part = "error" if t.metric.name in ("error", "accuracy") else "loss"
+    figure = _figure("λ (log scale)", f"test {_title(BUILT_IN[part])}")
     for name, color in (("bias", PURPLE), ("variance", VERMILION)):
         figure.add_scatter(
             x=table["lambda"], y=table[f"{name}_{part}"], mode="lines+markers", name=name, line={"color": color}
@@ -102,7 +108,7 @@ def bias_variance_figure(t: Tradeoff) -> go.Figure | None:
     return figure
 
 
-def learning_figure(t: Tradeoff) -> go.Figure | None:
+def learning_figure(t: Estimates) -> go.Figure | None:
     """Validation metric over epochs, one line per λ (mean over its folds), pruned ones faint; None without epochs."""
     metric, epochs = t.record.metric, t.record.epochs
     if t.curve is None or not len(epochs) or epochs["epoch"].max() < 2:
@@ -147,7 +153,7 @@ def learning_figure(t: Tradeoff) -> go.Figure | None:
     return figure
 
 
-def weights_figure(t: Tradeoff) -> go.Figure | None:
+def weights_figure(t: Estimates) -> go.Figure | None:
     """‖w‖² of each layer over λ, mean over folds; None if no trainer told."""
     layers = t.record.layers
     layers = layers[layers["lambda"] > 0]
@@ -172,7 +178,7 @@ def weights_figure(t: Tradeoff) -> go.Figure | None:
     return figure
 
 
-def network_figure(t: Tradeoff) -> go.Figure | None:
+def network_figure(t: Estimates) -> go.Figure | None:
     """How smooth and how well calibrated the networks are over λ; None if no trainer told."""
     positive = t.strengths[t.strengths["lambda"] > 0]
     figure = _figure("λ (log scale)", "mean over folds")
@@ -210,22 +216,24 @@ def _figure(x: str = "", y: str = "", *, rows: int = 1, heights: Sequence[float]
     return figure
 
 
-def _title(metric: str) -> str:
-    return "cross-entropy (nats)" if metric == "loss" else "error rate"
+def _title(metric: Metric) -> str:
+    named = {"loss": "cross-entropy", "error": "error rate"} if metric == BUILT_IN.get(metric.name) else {}
+    unit = f" ({metric.unit})" if metric.unit and metric.unit != "%" else ""
+    return named.get(metric.name, metric.name) + unit
 
 
-def _edges(t: Tradeoff) -> list[float] | None:
+def _edges(t: Estimates) -> list[float] | None:
     """Ends of the λ axis, as logarithms."""
     return None if t.curve is None else [math.log10(t.curve.low), math.log10(t.curve.high)]
 
 
-def _spans_decades(metric: str, values: Any) -> bool:
+def _spans_decades(metric: Metric, values: Any) -> bool:
     finite = np.asarray(values, float)
     finite = finite[np.isfinite(finite)]
-    return metric == "loss" and len(finite) > 0 and finite.min() > 0 and finite.max() > 20 * finite.min()
+    return metric.kind == "positive" and len(finite) > 0 and finite.min() > 0 and finite.max() > 20 * finite.min()
 
 
-def _training_axis(t: Tradeoff) -> dict[str, Any]:
+def _training_axis(t: Estimates) -> dict[str, Any]:
     """As far as there are values: where there are few, the curve's band would go far beyond."""
     values = t.strengths["train"].dropna().to_numpy()
     if not len(values):
@@ -233,25 +241,34 @@ def _training_axis(t: Tradeoff) -> dict[str, Any]:
     if _spans_decades(t.metric, values):
         ends = [math.log10(values.min()) - 0.3, math.log10(values.max()) + 0.3]
         return {"type": "log", "exponentformat": "power", "dtick": 1, "range": ends}
+    if t.metric.kind == "real" or t.metric.maximize:
+        return {}
     return {"range": [0.0, 1.15 * float(values.max())]}
 
 
-def _close_up(t: Tradeoff, curve: RegularizationCurve) -> list[float]:
+def _close_up(t: Estimates, curve: RegularizationCurve) -> list[float]:
     """Validation values from the best to somewhat above λ = 0; where the network learns nothing the curve leaves it."""
-    scored = final_folds(t.record)
-    level = t.baseline_value if t.baseline_value is not None else float(curve.mean([curve.low])[0])
-    top = max(1.25 * level, 1.7 * t.best_value)
-    points = scored.loc[scored[f"val_{t.metric}"] <= top, f"val_{t.metric}"]
-    low = min([t.best_value, *points])
-    return [max(0.0, low - 0.08 * (top - low)), top]
+    metric, best = t.metric, t.metric.cost(t.best_value)
+    costs = final_fits(t.record)["cost"]
+    level = float(curve.mean([curve.low])[0]) if t.baseline_value is None else metric.cost(t.baseline_value)
+    width = max(level - best, 3 * t.best_standard_error, 0.0)
+    top = level + 0.5 * width
+    if metric.kind != "real" and best > 0:
+        top = max(top, 1.25 * level, 1.7 * best)
+    low = min([best, *costs[costs <= top]])
+    low -= 0.08 * (top - low)
+    return sorted([metric.score(max(0.0, low) if metric.kind != "real" else low), metric.score(top)])
 
 
-def _band(figure: go.Figure, strengths: Any, curve: RegularizationCurve, name: str, color: str, row: int) -> None:
-    low, high = curve.band_of(strengths)
+def _band(
+    figure: go.Figure, strengths: Any, curve: RegularizationCurve, metric: Metric, name: str, color: str, row: int
+) -> None:
+    low, high = sorted((metric.score(end) for end in curve.band_of(strengths)), key=lambda end: float(end[0]))
+    low = np.maximum(low, 1e-9) if metric.kind == "positive" else low
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     figure.add_scatter(
         x=_short(np.concatenate([strengths, strengths[::-1]])),
-        y=_short(np.concatenate([high, np.maximum(low, 1e-9)[::-1]])),
+        y=_short(np.concatenate([high, low[::-1]])),
         fill="toself",
         fillcolor=f"rgba({red},{green},{blue},0.15)",
         line={"width": 0},
@@ -263,7 +280,7 @@ def _band(figure: go.Figure, strengths: Any, curve: RegularizationCurve, name: s
     )
     figure.add_scatter(
         x=_short(strengths),
-        y=_short(curve.mean(strengths)),
+        y=_short(metric.score(curve.mean(strengths))),
         mode="lines",
         name=f"{name} (expected, 95 % band)",
         line={"color": color, "width": 2.5},
@@ -278,8 +295,8 @@ def _short(values: Any) -> list[float]:
     return [float(f"{value:.4g}") for value in values]
 
 
-def _fold_points(figure: go.Figure, t: Tradeoff) -> None:
-    scored = final_folds(t.record)
+def _fold_points(figure: go.Figure, t: Estimates) -> None:
+    scored = final_fits(t.record)
     positive = scored[scored["lambda"] > 0]
     for row, part, name, color in ((1, "val", "validation", BLUE), (2, "train", "training", ORANGE)):
         figure.add_scatter(
@@ -302,7 +319,7 @@ def _fold_points(figure: go.Figure, t: Tradeoff) -> None:
         )
 
 
-def _baseline(figure: go.Figure, t: Tradeoff) -> None:
+def _baseline(figure: go.Figure, t: Estimates) -> None:
     """λ = 0 as a horizontal band: mean and one standard error of validation, and the mean of training."""
     base = t.row(0.0)
     if base is None or not math.isfinite(base["validation"]):
@@ -318,7 +335,7 @@ def _baseline(figure: go.Figure, t: Tradeoff) -> None:
     figure.add_annotation(note | {"x": 0.005, "xref": "x domain", "y": level, "yref": "y"})
 
 
-def _best(figure: go.Figure, t: Tradeoff) -> None:
+def _best(figure: go.Figure, t: Estimates) -> None:
     low, high = t.interval
     _line(figure, t.best_lambda, f"best λ {format_lambda(t.best_lambda)}", "solid", 1.0)
     figure.add_scatter(
@@ -341,7 +358,7 @@ def _best(figure: go.Figure, t: Tradeoff) -> None:
     )
 
 
-def _regimes(figure: go.Figure, t: Tradeoff, edges: tuple[float, float]) -> None:
+def _regimes(figure: go.Figure, t: Estimates, edges: tuple[float, float]) -> None:
     """Shaded: where the network overfits, is balanced, underfits."""
     inner = [math.log10(end) if end > 0 else edges[0] for end in t.band]
     low, high = np.clip(inner, *edges)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from l2tune.analysis.estimates import Estimates
 from l2tune.errors import UserError
-from l2tune.report.tables import results_json, trials_csv, write_atomically
-from l2tune.tradeoff import Tradeoff
+from l2tune.report.tables import results_json, trials_csv
 
 _NAMES = {"html": "report.html", "json": "results.json", "csv": "trials.csv", "png": "curve.png"}
 
 
-def write(tradeoff: Tradeoff, folder: Path, formats: Sequence[str]) -> list[Path]:
+def write(tradeoff: Estimates, folder: Path, formats: Sequence[str]) -> list[Path]:
     """Write the files of these formats: `html`, `json`, `csv`, `png`; each whole or not at all.
 
     Raises:
@@ -29,7 +31,28 @@ def write(tradeoff: Tradeoff, folder: Path, formats: Sequence[str]) -> list[Path
     return [folder / name for name in contents]
 
 
-def _render(tradeoff: Tradeoff, name: str) -> bytes:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file whole or not at all.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written to; the old file is left.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _render(tradeoff: Estimates, name: str) -> bytes:
     if name == "json":
         return results_json(tradeoff)
     if name == "csv":

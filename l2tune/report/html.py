@@ -11,11 +11,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from l2tune.analysis.findings import amount
+from l2tune.analysis.by_strength import final_fits
+from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.findings import findings, verdict
+from l2tune.analysis.wording import amount
 from l2tune.penalty.strength import format_lambda, weight_decay
 from l2tune.report import figures
 from l2tune.settings import build
-from l2tune.tradeoff import Tradeoff, final_folds
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --soft: #5a5a5a; --page: #ffffff; --card: #f5f6f8; --line: #d9dce1; }
@@ -60,7 +62,7 @@ draw();
 """
 
 
-def render(t: Tradeoff) -> str:
+def render(t: Estimates) -> str:
     """The whole page. Names from the data and the study are escaped; scripts come from this package alone."""
     parts = [_findings(t)] if t.curve is None else [_numbers(t), _findings(t)]
     for title, note, figure, name in (
@@ -80,7 +82,7 @@ def render(t: Tradeoff) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name} – l2tune</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
-        f'<h1>{name}: how strongly to regularize</h1><p class="verdict">{escape(t.verdict)}</p>{"".join(parts)}'
+        f'<h1>{name}: how strongly to regularize</h1><p class="verdict">{escape(verdict(t))}</p>{"".join(parts)}'
         f"<script>{get_plotlyjs()}</script><script>{_SCRIPT}</script></body></html>"
     )
 
@@ -104,7 +106,7 @@ _LEARNING = "Validation metric by epoch, mean over the folds done; grey is λ = 
 _NETWORK = "Mean over folds: lower input gradients mean a smoother network. On the test images."
 
 
-def _numbers(t: Tradeoff) -> str:
+def _numbers(t: Estimates) -> str:
     low, high = t.interval
     scored = f"validation {t.metric}"
     cells = [
@@ -126,15 +128,15 @@ def _numbers(t: Tradeoff) -> str:
     return '<div class="numbers">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in cells) + "</div>"
 
 
-def _amount(t: Tradeoff, value: float, error: float = math.nan) -> str:
+def _amount(t: Estimates, value: float, error: float = math.nan) -> str:
     if math.isnan(error):
         return amount(value, t.metric)
     return f"{amount(value, t.metric, unit=False)} ± {amount(error, t.metric)}"
 
 
-def _findings(t: Tradeoff) -> str:
+def _findings(t: Estimates) -> str:
     """What the brief verdict leaves out."""
-    more = [finding.text for finding in t.findings if finding.text not in t.verdict]
+    more = [finding.text for finding in findings(t) if finding.text not in verdict(t)]
     return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in more)}</ul>" if more else ""
 
 
@@ -147,7 +149,7 @@ def _section(title: str, note: str, figure: go.Figure, name: str, *, small: bool
     )
 
 
-def _by_strength(t: Tradeoff) -> str:
+def _by_strength(t: Estimates) -> str:
     rows = [
         [
             format_lambda(row["lambda"]),
@@ -165,8 +167,8 @@ def _by_strength(t: Tradeoff) -> str:
     return f"<h2>Every λ</h2><p class='note'>Means over folds ± one standard error.</p>{_table(head, rows)}"
 
 
-def _by_fold(t: Tradeoff) -> str:
-    folds = final_folds(t.record)
+def _by_fold(t: Estimates) -> str:
+    folds = final_fits(t.record)
     column = f"val_{t.record.metric}"
     wide = folds.pivot_table(index="lambda", columns="fold", values=column)
     rows = [
@@ -177,7 +179,7 @@ def _by_fold(t: Tradeoff) -> str:
     return f"<h2>Fold by fold</h2><p class='note'>Validation {t.record.metric}.</p>{_table(head, rows)}"
 
 
-def _search(t: Tradeoff) -> str:
+def _search(t: Estimates) -> str:
     trials, fits = t.record.trials, t.record.fits
     trained = fits[~fits["reused"]]
     spent = trained.groupby("trial")["epochs"].sum() / max(1, int(t.record.trainer.get("epochs") or 1))
@@ -211,7 +213,7 @@ def _search(t: Tradeoff) -> str:
     return f"<h2>How the search went</h2><p>{words}</p><p class='note'>{note}</p>{_table(head, rows)}"
 
 
-def _settings(t: Tradeoff) -> str:
+def _settings(t: Estimates) -> str:
     stored: dict[str, Any] = dict(t.record.settings)
     if not stored:
         return ""

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.findings import verdict
 from l2tune.penalty.strength import weight_decay
-from l2tune.tradeoff import Tradeoff
 
 RESULTS_SCHEMA = 1
 TRIAL_COLUMNS = (
@@ -38,14 +36,14 @@ TRIAL_COLUMNS = (
 )
 
 
-def results(tradeoff: Tradeoff) -> dict[str, Any]:
+def results(tradeoff: Estimates) -> dict[str, Any]:
     """The content of `results.json`."""
     record = tradeoff.record
     trained = record.fits[~record.fits["reused"]]
     values = {
         "schema": RESULTS_SCHEMA,
         "study": record.name,
-        "metric": record.metric,
+        "metric": record.metric.name,
         "best_lambda": tradeoff.best_lambda,
         "weight_decay": weight_decay(tradeoff.best_lambda),
         "interval": tradeoff.interval,
@@ -61,7 +59,7 @@ def results(tradeoff: Tradeoff) -> dict[str, Any]:
         "fold_epochs": int(trained["epochs"].sum()),
         "trials": len(record.trials[record.trials["state"] != "FAIL"]),
         "seconds": float(trained["seconds"].sum()),
-        "verdict": tradeoff.verdict,
+        "verdict": verdict(tradeoff),
         "settings": record.settings,
         "versions": record.versions,
         "trainer": record.trainer,
@@ -70,41 +68,20 @@ def results(tradeoff: Tradeoff) -> dict[str, Any]:
     return {name: _finite(value) for name, value in values.items()}
 
 
-def _gain(t: Tradeoff) -> dict[str, Any] | None:
+def _gain(t: Estimates) -> dict[str, Any] | None:
     if t.gain is None:
         return None
     return {"lambda": t.gain_lambda, "relative": t.relative_gain} | asdict(t.gain)
 
 
-def results_json(tradeoff: Tradeoff) -> bytes:
+def results_json(tradeoff: Estimates) -> bytes:
     return json.dumps(results(tradeoff), indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
-def trials_csv(tradeoff: Tradeoff) -> bytes:
+def trials_csv(tradeoff: Estimates) -> bytes:
     """One row per trial and fold."""
     text: str = tradeoff.record.fits[list(TRIAL_COLUMNS)].to_csv(index=False)
     return text.encode()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file whole or not at all.
-
-    Raises:
-        OSError: The disk is full, or the folder cannot be written to; the old file is left.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _finite(value: Any) -> Any:

@@ -8,14 +8,15 @@ import textwrap
 
 import numpy as np
 
+from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.findings import verdict
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.penalty.strength import format_lambda
-from l2tune.tradeoff import Tradeoff
 
 _ROWS = 9
 
 
-def render(tradeoff: Tradeoff, width: int | None = None, *, ascii_only: bool | None = None) -> str:
+def render(tradeoff: Estimates, width: int | None = None, *, ascii_only: bool | None = None) -> str:
     """Verdict and curve as text.
 
     Args:
@@ -25,24 +26,26 @@ def render(tradeoff: Tradeoff, width: int | None = None, *, ascii_only: bool | N
     width = width or min(shutil.get_terminal_size().columns, 100)
     if ascii_only is None:
         ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
-    text = "\n".join(textwrap.wrap(tradeoff.verdict, width))
+    text = "\n".join(textwrap.wrap(verdict(tradeoff), width))
     drawn = text + "\n"
     if tradeoff.curve is not None:
         drawn += "\n" + "\n".join(_draw(tradeoff, tradeoff.curve, width, ascii_only)) + "\n"
     return drawn if not ascii_only else drawn.replace("λ", "lambda").encode("ascii", "replace").decode()
 
 
-def _draw(tradeoff: Tradeoff, curve: RegularizationCurve, width: int, ascii_only: bool) -> list[str]:
+def _draw(tradeoff: Estimates, curve: RegularizationCurve, width: int, ascii_only: bool) -> list[str]:
     """Expected validation metric over log λ, each strength tried, and where it overfits and underfits."""
     metric = tradeoff.metric
     columns = max(20, width - 10)
     strengths = np.geomspace(curve.low, curve.high, columns)
-    values = curve.mean(strengths)
+    values = curve.mean(strengths)  # costs: less is better, and drawn lower
     # the means of a λ that lacks folds lie off the curve by the luck of the folds it has
     shown = tradeoff.strengths[tradeoff.strengths["complete"]]
-    low = min([values.min(), *shown["validation"]])
-    high = max(min(values.max(), 3 * tradeoff.best_value + low), low + 1e-9)
-    height = np.log if metric == "loss" and low > 0 else np.asarray
+    low = min([values.min(), *metric.cost(shown["validation"].to_numpy(float))])
+    best_cost = metric.cost(tradeoff.best_value)
+    reach = 3 * best_cost if metric.kind != "real" and best_cost > 0 else 4 * float(np.median(values) - low)
+    high = max(min(values.max(), low + reach), low + 1e-9)
+    height = np.log if metric.kind == "positive" and not metric.maximize and low > 0 else np.asarray
 
     def row(value: float) -> int:
         share = (height(min(max(value, low), high)) - height(low)) / (height(high) - height(low))
@@ -55,9 +58,10 @@ def _draw(tradeoff: Tradeoff, curve: RegularizationCurve, width: int, ascii_only
             cells[row(float(value))][column] = line
     for _, one in shown[shown["lambda"] > 0].iterrows():
         column = int(np.abs(np.log(strengths / one["lambda"])).argmin())
-        if one["validation"] <= high:
-            cells[row(float(one["validation"]))][column] = best if one["lambda"] == tradeoff.best_lambda else point
-    labels = {0: f"{high:.3g}", _ROWS - 1: f"{low:.3g}"}
+        cost = metric.cost(float(one["validation"]))
+        if cost <= high:
+            cells[row(cost)][column] = best if one["lambda"] == tradeoff.best_lambda else point
+    labels = {0: f"{metric.score(high):.3g}", _ROWS - 1: f"{metric.score(low):.3g}"}
     lines = [f"{labels.get(i, ''):>8} |{''.join(cell).rstrip()}" for i, cell in enumerate(cells)]
     lines.append(" " * 8 + " +" + "-" * columns)
     ends = f"{format_lambda(curve.low)}{format_lambda(curve.high):>{columns - len(format_lambda(curve.low))}}"
@@ -66,5 +70,6 @@ def _draw(tradeoff: Tradeoff, curve: RegularizationCurve, width: int, ascii_only
     for column, strength in enumerate(strengths):
         band[column] = "<" if strength < tradeoff.band[0] else ">" if strength > tradeoff.band[1] else "="
     lines.append(" " * 10 + "".join(band))
-    legend = f"validation {metric} over λ; < overfits, = within one standard error of the best, > underfits"
+    turned = " (better is lower here)" if metric.maximize else ""
+    legend = f"validation {metric} over λ{turned}; < overfits, = within one standard error of the best, > underfits"
     return lines + [" " * 10 + line for line in textwrap.wrap(legend, columns)]

@@ -9,8 +9,12 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from l2tune.curve.choice import folds_done
+from l2tune.optuna_internals import queued_params
 from l2tune.penalty.strength import format_lambda
-from l2tune.records import tables as records
+from l2tune.records.claims import is_audit
+from l2tune.records.keys import AUDIT
+from l2tune.records.observations import known_parameter, observations, strength_of
 from l2tune.search.completion import queue_completion
 
 
@@ -20,9 +24,9 @@ class Audit:
 
     Attributes:
         strengths: (n,) λ finished, rising.
-        differences: (n,) mean over folds of its metric minus the best's; infinite where a fold diverged.
+        differences: (n,) mean over folds of its cost minus the best's; infinite where a fold diverged.
         standard_errors: (n,) paired by fold.
-        best: λ of the lowest mean metric over all folds among those not pruned, the baseline included.
+        best: λ of the lowest mean cost over all folds among those not pruned, the baseline included.
     """
 
     strengths: tuple[float, ...]
@@ -51,35 +55,39 @@ def queue_audit(study: optuna.Study, count: int, seed: int) -> int:
     Returns:
         How many were queued now.
     """
-    trials = study.get_trials(deepcopy=False)
-    alive = [t for t in trials if t.state != TrialState.FAIL and records.PARAMETER in t.params]
-    audited = {t.params[records.PARAMETER] for t in alive if t.user_attrs.get(records.AUDIT)}
-    audited |= {
-        t.system_attrs["fixed_params"][records.PARAMETER]
-        for t in trials
-        if t.state == TrialState.WAITING and t.user_attrs.get(records.AUDIT)
-    }
-    finished = {t.params[records.PARAMETER] for t in alive if t.state == TrialState.COMPLETE}
-    pruned = {t.params[records.PARAMETER] for t in alive if t.state == TrialState.PRUNED}
+    parameter, seen = known_parameter(study), observations(study)
+    others = tuple(seen.others.items())
+    finished, pruned, audited = set(), set(), set()
+    for trial in study.get_trials(deepcopy=False):
+        params = queued_params(trial) | trial.params
+        strength = parameter.strength(params)
+        if trial.state == TrialState.FAIL or strength is None or parameter.others(params) != others:
+            continue
+        if is_audit(trial):
+            audited.add(strength)
+        if trial.state == TrialState.COMPLETE:
+            finished.add(strength)
+        elif trial.state == TrialState.PRUNED:
+            pruned.add(strength)
     free = sorted(pruned - finished - audited)
     chosen = np.random.default_rng(seed).permutation(len(free))[: max(0, count - len(audited))]
     for index in chosen:
-        queue_completion(study, free[index], marks={records.AUDIT: True})
+        queue_completion(study, free[index], others, marks={AUDIT: True})
     return len(chosen)
+
+
+def audits_waiting(study: optuna.Study) -> bool:
+    """Whether a queued trial is an audit."""
+    return any(is_audit(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
 def read_audit(study: optuna.Study) -> Audit | None:
     """The audit of a study; None where no pruned strength was finished, or nothing else has all folds."""
-    seen = records.observations(study)
-    scores = {
-        float(strength): seen.score[seen.strength == strength][np.argsort(seen.fold[seen.strength == strength])]
-        for strength in np.unique(seen.strength)
-    }
-    folds = max((len(values) for values in scores.values()), default=0)
-    whole = {strength: values for strength, values in scores.items() if len(values) == folds}
+    parameter, seen = known_parameter(study), observations(study)
+    whole = {strength: costs for strength, costs in seen.by_strength().items() if folds_done(costs) == seen.folds}
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    audited = sorted({records.strength_of(t) for t in trials if t.user_attrs.get(records.AUDIT)} & set(whole))
-    others = {strength: values for strength, values in whole.items() if strength not in audited}
+    audited = sorted({s for t in trials if is_audit(t) and (s := strength_of(t, parameter)) is not None} & set(whole))
+    others = {strength: costs for strength, costs in whole.items() if strength not in audited}
     if not audited or not others:
         return None
     best = min(others, key=lambda strength: others[strength].mean())
@@ -88,8 +96,8 @@ def read_audit(study: optuna.Study) -> Audit | None:
         difference = whole[strength] - others[best]
         mean = float(difference.mean())
         differences.append(mean if math.isfinite(mean) else math.inf)
-        spread = float(difference.std(ddof=1)) if folds > 1 and math.isfinite(mean) else math.nan
-        errors.append(spread / math.sqrt(folds))
+        spread = float(difference.std(ddof=1)) if seen.folds > 1 and math.isfinite(mean) else math.nan
+        errors.append(spread / math.sqrt(seen.folds))
     return Audit(tuple(audited), tuple(differences), tuple(errors), best)
 
 

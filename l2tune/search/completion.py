@@ -8,29 +8,43 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune.records import tables as records
+from l2tune.optuna_internals import mark_trial, queued_params, take_waiting
+from l2tune.records.keys import COMPLETE, GIVEN_UP
+from l2tune.records.observations import known_parameter, strength_of
+from l2tune.records.parameter import Others
 
 
 def queue_completion(
-    study: optuna.Study, strength: float, *, parameter: str = records.PARAMETER, marks: dict[str, Any] | None = None
+    study: optuna.Study, strength: float, others: Others = (), *, marks: dict[str, Any] | None = None
 ) -> None:
-    """Queue this λ for all its folds, which are not pruned.
+    """Queue this λ, with these other parameters, for all its folds, which are not pruned.
 
     Args:
         marks: Further user attributes of the trial.
     """
-    study.enqueue_trial({parameter: strength}, user_attrs={records.COMPLETE: True} | (marks or {}))
+    params = _params(study, strength, others)
+    study.enqueue_trial(params, user_attrs={COMPLETE: True} | (marks or {}))
     # Storages know no common lock: whoever looks last sees all copies, and withdraws those not yet taken.
-    copies = [t for t in study.get_trials(deepcopy=False) if _is_open_or_done(t, strength, parameter)]
+    copies = [t for t in study.get_trials(deepcopy=False) if _is_open_or_done(t, params)]
     for copy in copies[1:]:
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            if study._storage.set_trial_state_values(copy._trial_id, TrialState.RUNNING):  # as Optuna takes one itself
+            if take_waiting(study, copy):
+                mark_trial(study, copy, GIVEN_UP, True)
                 study.tell(copy.number, state=TrialState.FAIL)
 
 
-def _is_open_or_done(trial: FrozenTrial, strength: float, parameter: str) -> bool:
+def _params(study: optuna.Study, strength: float, others: Others) -> dict[str, Any]:
+    """As they were drawn, for a number on another scale may not come back from λ to the last digit."""
+    parameter = known_parameter(study)
+    for trial in study.get_trials(deepcopy=False):
+        if trial.params and strength_of(trial, parameter) == strength and parameter.others(trial.params) == others:
+            return dict(trial.params)
+    return parameter.params(strength, others)
+
+
+def _is_open_or_done(trial: FrozenTrial, params: dict[str, Any]) -> bool:
     return (
-        bool(trial.user_attrs.get(records.COMPLETE))
+        bool(trial.user_attrs.get(COMPLETE))
         and trial.state in (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
-        and trial.system_attrs.get("fixed_params", {}).get(parameter) == strength
+        and queued_params(trial) == params
     )

@@ -13,8 +13,10 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from l2tune.optuna_internals import SomeTrials, whole_study
 from l2tune.penalty.strength import log_grid
-from l2tune.records import tables as records
+from l2tune.records.parameter import DEFAULT, StrengthParameter, parameter_of
+from l2tune.records.study import asked_range, search_range
 from l2tune.search.pruner import FoldRacingPruner
 from l2tune.search.sampler import FoldCurveSampler
 from l2tune.settings import Settings
@@ -86,26 +88,25 @@ class _PerTrial(BaseSampler):
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         if not self._relative:
             return {}
-        study = records.whole_study(study)
-        settings = records.stored_settings(study)
-        if "lambda_range" not in settings:
+        study = whole_study(study)
+        if asked_range(study) is None:
             return {}
-        low, high = records.search_range(study, *settings["lambda_range"])
-        return {records.PARAMETER: FloatDistribution(low, high, log=True)}
+        parameter = _parameter(study)
+        low, high = parameter.scale.range_from_lambda(*search_range(study, parameter))
+        return {parameter.name: FloatDistribution(low, high, log=True)}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         if not search_space:
             return {}
-        without: Any = _WithoutBaseline(study)
-        return self._sampler(trial).sample_relative(without, trial, search_space)
+        return self._sampler(trial).sample_relative(_without_baseline(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        without: Any = _WithoutBaseline(study)
-        return self._sampler(trial).sample_independent(without, trial, param_name, param_distribution)
+        shown = _without_baseline(study)
+        return self._sampler(trial).sample_independent(shown, trial, param_name, param_distribution)
 
 
 class _Grid(BaseSampler):
@@ -128,23 +129,17 @@ class _Grid(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        trials = records.whole_study(study).get_trials(deepcopy=False)
+        trials = whole_study(study).get_trials(deepcopy=False)
         taken = [t.params[param_name] for t in trials if param_name in t.params and t.state != TrialState.FAIL]
         times = [taken.count(point) for point in self._points]
         return self._points[times.index(min(times))]
 
 
-class _WithoutBaseline:
-    """A study whose finished trials all have λ."""
+def _parameter(study: optuna.Study) -> StrengthParameter:
+    return parameter_of(whole_study(study)) or DEFAULT
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Sequence[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
-        return [t for t in trials if records.PARAMETER in t.params or not t.state.is_finished()]
+def _without_baseline(study: optuna.Study) -> Any:
+    """The study whose finished trials all have the strength."""
+    name = _parameter(study).name
+    return SomeTrials(study, lambda trial: name in trial.params or not trial.state.is_finished())

@@ -8,18 +8,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import optuna
-
-# ask and tell has no public heartbeat
-from optuna.storages._heartbeat import BaseHeartbeatThread, get_heartbeat_thread
 from optuna.trial import FrozenTrial, TrialState
 
+from l2tune.curve.observations import fit_curve
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
-from l2tune.records import tables as records
-from l2tune.search.audit import queue_audit
-from l2tune.search.sampler import fit_curve
+from l2tune.optuna_internals import Heartbeat, heartbeat_of
+from l2tune.records.claims import is_audit
+from l2tune.records.observations import observations
+from l2tune.records.tables import write_summary
+from l2tune.search.audit import audits_waiting, queue_audit
 from l2tune.search.stopping import StopWhenSettled
-from l2tune.search.storage import STORAGE_ERRORS, ask_trial, reason, requeue, requeue_lost_trials
+from l2tune.search.storage import STORAGE_ERRORS, reason
+from l2tune.search.workers import ask_trial, requeue, requeue_lost_trials
 
 _FAILURES_IN_A_ROW = 3
 
@@ -86,7 +87,7 @@ def run_search(
                 if failures >= _FAILURES_IN_A_ROW:
                     raise SearchAborted(f"{failures} times in a row training failed: {error}") from error
             for running in [running for running in active if running.open.done]:
-                told = _tell(study, running)
+                told = _tell(study, objective, running)
                 active.remove(running)  # not before: what an interrupt finds here is given up in good order
                 on_trial(told)
     except STORAGE_ERRORS as error:
@@ -104,16 +105,16 @@ class _Running:
     """A trial in training, with the thread that tells other workers that it is alive."""
 
     open: OpenTrial
-    heartbeat: BaseHeartbeatThread
+    heartbeat: Heartbeat
 
 
 def _begin(study: optuna.Study, objective: CrossValidationObjective, budget: Budget, active: list[_Running]) -> None:
     """Ask for a trial and add it to those in training, unless other workers have begun all trials in this instant."""
     trial = ask_trial(study)
-    heartbeat = get_heartbeat_thread(trial._trial_id, study._storage)
+    heartbeat = heartbeat_of(study, trial)
     try:
         earlier = study.get_trials(deepcopy=False)[: trial.number]
-        if _begun(earlier) >= budget.trials and not trial.user_attrs.get(records.AUDIT):
+        if _begun(earlier) >= budget.trials and not is_audit(trial):
             study.tell(trial, state=TrialState.FAIL)
             return
         heartbeat.start()
@@ -124,20 +125,15 @@ def _begin(study: optuna.Study, objective: CrossValidationObjective, budget: Bud
         raise
 
 
-def _tell(study: optuna.Study, running: _Running) -> FrozenTrial:
+def _tell(study: optuna.Study, objective: CrossValidationObjective, running: _Running) -> FrozenTrial:
     trial = running.open
-    records.write_summary(trial.trial, records.metric_of(study), _regime(study, trial.strength))
+    seen = observations(study, objective.parameter, others=objective.parameter.others(trial.trial.params))
+    curve = fit_curve(seen)
+    write_summary(trial.trial, objective.metric, None if curve is None else curve.regime(trial.strength))
     _stop(running.heartbeat)
     if trial.pruned:
         return study.tell(trial.trial, state=TrialState.PRUNED, skip_if_finished=True)
     return study.tell(trial.trial, trial.value, skip_if_finished=True)
-
-
-def _regime(study: optuna.Study, strength: float) -> str | None:
-    """On which side of the best λ this one lies, as far as the curve tells now."""
-    asked = records.stored_settings(study).get("lambda_range")
-    curve = fit_curve(study, *records.search_range(study, *asked)) if asked else None
-    return None if curve is None else curve.regime(strength)
 
 
 def _give_up(study: optuna.Study, active: list[_Running]) -> None:
@@ -148,7 +144,7 @@ def _give_up(study: optuna.Study, active: list[_Running]) -> None:
         _requeue(study, running.open.trial)
 
 
-def _stop(heartbeat: BaseHeartbeatThread) -> None:
+def _stop(heartbeat: Heartbeat) -> None:
     with suppress(AssertionError, RuntimeError):  # an interrupt came before it had quite started
         heartbeat.join()
 
@@ -163,11 +159,8 @@ def _why_stop(study: optuna.Study, budget: Budget, settle: StopWhenSettled | Non
     if budget.seconds is not None and seconds >= budget.seconds:
         return f"the {budget.seconds:g} s are over"
     why = _why_settled(study, budget, settle)
-    if why and budget.audit:
-        waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if any(t.user_attrs.get(records.AUDIT) for t in waiting) or queue_audit(study, budget.audit, seed):
-            return ""
-    return why
+    audits = bool(why) and budget.audit > 0 and (audits_waiting(study) or queue_audit(study, budget.audit, seed) > 0)
+    return "" if audits else why
 
 
 def _why_settled(study: optuna.Study, budget: Budget, settle: StopWhenSettled | None) -> str:
@@ -176,7 +169,7 @@ def _why_settled(study: optuna.Study, budget: Budget, settle: StopWhenSettled | 
     begun = _begun(trials)
     if begun >= budget.trials:
         return f"all {budget.trials} trials are done"
-    if settle is None or any(t.state == TrialState.WAITING and not t.user_attrs.get(records.AUDIT) for t in trials):
+    if settle is None or any(t.state == TrialState.WAITING and not is_audit(t) for t in trials):
         return ""
     if settle.is_settled(study):
         return "" if settle.queue_missing(study) else "the answer is settled"
@@ -188,7 +181,7 @@ def _why_settled(study: optuna.Study, budget: Budget, settle: StopWhenSettled | 
 def _begun(trials: Sequence[FrozenTrial]) -> int:
     """How many of these count towards the budget: audits go beyond it."""
     counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return sum(t.state in counted and not t.user_attrs.get(records.AUDIT) for t in trials)
+    return sum(t.state in counted and not is_audit(t) for t in trials)
 
 
 def _frozen(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +11,16 @@ import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.errors import UserError
-from l2tune.records import tables as records
+from l2tune.metrics import as_metric
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.settings import Settings
 
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 120
-BIRTH_SECONDS = 5
-"""A trial asked for longer ago, of which nothing at all is known, is nobody's."""
 STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
 """What a storage raises when its disk is full or its server has gone."""
-
-_WORKER = records.PREFIX + "worker"
 
 
 def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
@@ -106,7 +98,7 @@ def open_study(storage: BaseStorage, settings: Settings, *, restart: bool = Fals
         study_name=settings.study,
         sampler=make_sampler(settings),
         pruner=make_pruner(settings),
-        direction="minimize",
+        direction="maximize" if as_metric(settings.search.metric).maximize else "minimize",
         load_if_exists=True,
     )
     if len(study.directions) > 1:
@@ -137,80 +129,11 @@ def delete_study(storage: BaseStorage, name: str) -> None:
         optuna.delete_study(study_name=name, storage=storage)
 
 
-def ask_trial(study: optuna.Study) -> optuna.Trial:
-    """Begin a trial and write down which process runs it, so that another on this machine can tell when it is dead."""
-    with warnings.catch_warnings():
-        # the runner keeps the heartbeat that Study.optimize would
-        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")
-        while True:
-            trial = study.ask()
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it came so slowly that another gave it up
-                trial.set_user_attr(_WORKER, {"host": socket.gethostname(), "pid": os.getpid()})
-                return trial
-
-
-def requeue_lost_trials(study: optuna.Study) -> int:
-    """Fail the running trials whose process is gone, and queue them again with the folds they had finished.
-
-    Processes on this machine are looked up at once; those on others count as gone when their heartbeat stops.
-
-    Returns:
-        How many were queued again.
-    """
-    lost = 0
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _is_lost(trial):
-            lost += requeue(study, trial)
-    if optuna.storages._heartbeat.is_heartbeat_enabled(study._storage):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.storages.fail_stale_trials(study)
-    return lost
-
-
-def _is_lost(trial: FrozenTrial) -> bool:
-    worker = trial.user_attrs.get(_WORKER)
-    if worker is not None:
-        return worker["host"] == socket.gethostname() and not _is_alive(int(worker["pid"]))
-    if trial.params or records.STRENGTH in trial.user_attrs or trial.datetime_start is None:
-        return False  # of a user's own loop
-    # killed between asking for the trial and writing down who did
-    return records.age_seconds(trial) > BIRTH_SECONDS
-
-
-def requeue(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Fail an unfinished trial and queue its λ again; its finished folds are taken over, not trained again.
-
-    Returns:
-        False if another process was first.
-    """
-    try:
-        study.tell(trial.number, state=TrialState.FAIL)
-    except (ValueError, RuntimeError, optuna.exceptions.UpdateFinishedTrialError):
-        return False
-    attrs = {k: v for k, v in trial.user_attrs.items() if k in (records.STRENGTH, records.COMPLETE, records.AUDIT)}
-    if records.PARAMETER in trial.params:
-        study.enqueue_trial({records.PARAMETER: trial.params[records.PARAMETER]}, user_attrs=attrs)
-    return True
-
-
 def reason(error: BaseException) -> str:
     """The innermost message of an error, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
-
-
-def _is_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _file_of(url: str) -> Path | None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import inspect
 import math
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,38 +17,77 @@ from numpy.typing import NDArray
 
 from l2tune.errors import UserError
 from l2tune.members import EpochScores, Member
+from l2tune.metrics import UNDECLARED, Metric
+from l2tune.penalty.strength import StrengthScale
 
 Fit = Callable[[float, int, int], Any]
-_NAMES = ("val_loss", "val_error", "train_loss", "train_error")
+_PARTS = ("val_", "train_", "test_")
+_OURS = ("val_loss", "val_error", "train_loss", "train_error")
 
 
 class FunctionTrainer:
     """Trains by calling `fit(strength, fold, seed)`.
 
     The function returns the final scores of one fold, or yields them epoch by epoch. Scores are a number (the metric
-    λ is chosen by) or a mapping with any of `val_loss`, `val_error`, `train_loss`, `train_error`, the metric among
-    them. NaN or infinity means that the training diverged.
+    λ is chosen by) or a mapping of names to numbers, the metric among them: `val_f1`, `train_f1`, `test_f1`; a name
+    without such a beginning is a validation score. All are stored. NaN or infinity means that the training diverged.
 
     Args:
         fit: Called once per member, in one thread.
         folds: How many folds there are.
-        metric: What a bare number means, `loss` or `error`.
-        epochs: How many times `fit` yields; 1 if it returns.
+        metric: What a bare number is.
+        epochs: How many times `fit` yields; 1 if it returns. None if only the function knows: then the first member
+            that ends tells, and until then it is `sys.maxsize`.
+        scale: Of the strength that `fit` is called with.
     """
 
     test_labels: NDArray[np.int64] | None = None
 
-    def __init__(self, fit: Fit, folds: int, metric: str = "loss", epochs: int = 1) -> None:
+    def __init__(
+        self,
+        fit: Fit,
+        folds: int,
+        metric: Metric = UNDECLARED,
+        epochs: int | None = 1,
+        scale: StrengthScale = StrengthScale(),  # noqa: B008 a frozen value
+    ) -> None:
         if not callable(fit):
             raise UserError(f"{fit!r} cannot be called", "fit", "give a function fit(strength, fold, seed)")
-        self.fit, self.folds, self.metric, self.epochs = fit, folds, metric, epochs
+        self.fit, self.folds, self.metric, self.scale = fit, folds, metric, scale
+        self.epochs = sys.maxsize if epochs is None else epochs
 
     def start(self, members: Sequence[Member]) -> FunctionRun:
+        """Begin; each member is a call of the function."""
         return FunctionRun(self, members)
 
     def describe(self) -> Mapping[str, Any]:
-        name = getattr(self.fit, "__qualname__", type(self.fit).__qualname__)
-        return {"engine": "function", "function": f"{getattr(self.fit, '__module__', '')}:{name}"}
+        """The function's name, and a hash of its source where there is one to be read."""
+        return {"engine": "function", "function": function_name(self.fit), "source": source_hash(self.fit)}
+
+
+def function_name(function: Any) -> str:
+    """`module:name` of a function, a bound method, a partial or a callable object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', '')}:{name}"
+
+
+def source_hash(function: Any) -> str | None:
+    """First 16 hexadecimal digits of the SHA-256 of a function's source; None where it cannot be read.
+
+    Of a callable object it is the class's source. What a function closes over or calls is not part of it.
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    if not (inspect.isfunction(function) or inspect.ismethod(function) or inspect.isclass(function)):
+        function = type(function)
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        return None
+    return hashlib.sha256(textwrap.dedent(source).encode()).hexdigest()[:16]
 
 
 class FunctionRun:
@@ -67,12 +110,13 @@ class FunctionRun:
             if scores is not None:
                 finished.append(scores)
                 if scores.diverged:
-                    del self._active[member]
+                    self.drop([member])
         if not finished:
             raise StopIteration
         return finished
 
     def drop(self, members: Sequence[Member]) -> None:
+        """Give up members; a function that yields is closed."""
         for member in members:
             epochs = self._active.pop(member, None)
             if inspect.isgenerator(epochs):
@@ -83,32 +127,32 @@ class FunctionRun:
         began = time.perf_counter()
         epochs = self._active[member]
         if epochs is None:
-            result = self._trainer.fit(member.strength, member.fold, member.seed)
+            strength = self._trainer.scale.from_lambda(member.strength)
+            result = self._trainer.fit(strength, member.fold, member.seed)
             epochs = result if isinstance(result, Iterator) else iter([result])
             self._active[member] = epochs
         try:
             value = next(epochs)
         except StopIteration:
             del self._active[member]
+            if self._trainer.epochs == sys.maxsize and self._epoch > 1:
+                self._trainer.epochs = self._epoch - 1
             return None
         self._seconds[member] += time.perf_counter() - began
         return self._scores(member, value)
 
     def _scores(self, member: Member, value: Any) -> EpochScores:
-        name = f"val_{self._trainer.metric}"
-        given = value if isinstance(value, Mapping) else {name: value}
-        if name not in given or any(key not in _NAMES for key in given):
-            raise UserError(
-                f"fit gave the scores {', '.join(map(str, given)) or 'nothing'}",
-                f"fold {member.fold}",
-                f"give {name!r} and, if you like, others of {', '.join(_NAMES)}",
-            )
-        try:
-            numbers = {key: float(given[key]) for key in given}
-        except (TypeError, ValueError):
-            raise UserError(
-                f"fit gave {value!r}", f"fold {member.fold}", "give a number, or a mapping of names to numbers"
-            ) from None
+        metric, where = self._trainer.metric, f"fold {member.fold}"
+        wanted = f"val_{metric}"
+        given = value if isinstance(value, Mapping) else {wanted: value}
+        named = {name if str(name).startswith(_PARTS) else f"val_{name}": score for name, score in given.items()}
+        if metric.name == "accuracy" and "val_error" in named and wanted not in named:
+            named[wanted] = 1 - float(named["val_error"])
+        if wanted not in named:
+            what = f"fit gave the scores {', '.join(map(str, given)) or 'nothing'}, no {metric.name!r} among them"
+            raise UserError(what, where, f"give {wanted!r}, or name another metric=")
+        numbers = {str(name): _number(name, score, where) for name, score in named.items()}
+        metric.check(numbers[wanted], where)
         return EpochScores(
             member=member,
             epoch=self._epoch,
@@ -117,5 +161,14 @@ class FunctionRun:
             val_loss=numbers.get("val_loss", math.nan),
             val_error=numbers.get("val_error", math.nan),
             seconds=self._seconds[member],
-            diverged=not math.isfinite(numbers[name]),
+            diverged=not math.isfinite(numbers[wanted]),
+            others={name: number for name, number in numbers.items() if name not in _OURS},
         )
+
+
+def _number(name: Any, score: Any, where: str) -> float:
+    try:
+        return float(score)
+    except (TypeError, ValueError):
+        fix = "give a number, or a mapping of names to numbers"
+        raise UserError(f"fit gave {name} = {score!r}", where, fix) from None

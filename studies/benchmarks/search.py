@@ -44,10 +44,12 @@ from scipy.stats import t as student
 
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.members import EpochScores, Member
+from l2tune.metrics import Metric
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.penalty.strength import log_grid
-from l2tune.records import tables as records
-from l2tune.records.tables import Metric
+from l2tune.records.keys import COMPLETE
+from l2tune.records.observations import observations, strength_of
+from l2tune.records.study import search_range
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.runner import Budget, run_search
 from l2tune.search.sampler import fit_curve
@@ -307,18 +309,18 @@ def by_optuna(sampler: str, pruner: str, *, estimate: bool = True, **settings: A
         objective = CrossValidationObjective.from_settings(given, recording, {"class_names": list("0123456789")})
 
         def curve() -> RegularizationCurve | None:
-            return fit_curve(study, *records.search_range(study, low, high))
+            return fit_curve(study, *search_range(study, low, high))
 
         def note(trial: FrozenTrial) -> None:
-            if trial.user_attrs.get(records.COMPLETE) and outcome.settled is None:
+            if trial.user_attrs.get(COMPLETE) and outcome.settled is None:
                 outcome.settled = outcome.costs[-1]
             if ours:
-                fitted, scores = curve(), records.observations(study).by_strength()
+                fitted, scores = curve(), observations(study).by_strength()
                 outcome.note(recording.cost, choose_best(fitted, scores) if fitted else 0.0)
             else:
                 whole = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
                 chosen = min(whole, key=lambda t: t.value if t.value is not None else np.inf, default=None)
-                outcome.note(recording.cost, records.strength_of(chosen) if chosen else 0.0)
+                outcome.note(recording.cost, strength_of(chosen) if chosen else 0.0)
 
         run_search(
             study, objective, Budget(given.search.trials), settle=StopWhenSettled() if ours else None, on_trial=note

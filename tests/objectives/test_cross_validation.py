@@ -11,8 +11,11 @@ from sklearn.model_selection import StratifiedKFold
 
 from l2tune.errors import TrialFailed, UserError
 from l2tune.members import EpochScores, Member
-from l2tune.objectives.cross_validation import CrossValidationObjective, TradeoffObjective
-from l2tune.records import tables as records
+from l2tune.objectives.cross_validation import CrossValidationObjective
+from l2tune.objectives.pareto import TradeoffObjective
+from l2tune.records.fold_record import fold_records
+from l2tune.records.keys import COMPLETE
+from l2tune.records.observations import observations, strength_of
 
 FOLDS = 4
 
@@ -83,7 +86,7 @@ def test_each_fold_is_one_step_and_the_value_is_their_mean() -> None:
     study.enqueue_trial({"lambda": 1e-4})
     study.optimize(objective, n_trials=1)
     for trial in study.trials:
-        expected = [valley(records.strength_of(trial), fold, 0) for fold in range(FOLDS)]
+        expected = [valley(strength_of(trial), fold, 0) for fold in range(FOLDS)]
         assert [trial.intermediate_values[fold] for fold in range(FOLDS)] == pytest.approx(expected)
         assert trial.value == pytest.approx(np.mean(expected))
 
@@ -121,13 +124,13 @@ def test_a_strength_tried_before_takes_over_its_folds_and_completes_them() -> No
     study.enqueue_trial({"lambda": 1e-2})
     study.optimize(objective, n_trials=1)
     begun = len(trainer.started)
-    study.enqueue_trial({"lambda": 1e-2}, user_attrs={records.COMPLETE: True})
+    study.enqueue_trial({"lambda": 1e-2}, user_attrs={COMPLETE: True})
     study.optimize(objective, n_trials=1)
     pruned, completed = study.trials[1:]
     assert (pruned.state, completed.state) == (TrialState.PRUNED, TrialState.COMPLETE)
     assert [m.fold for members in trainer.started[begun:] for m in members] == [2, 3]
     assert completed.value == pytest.approx(np.mean([valley(1e-2, fold, 0) for fold in range(FOLDS)]))
-    reused = {fold: record.reused_from for fold, record in records.fold_records(completed).items()}
+    reused = {fold: record.reused_from for fold, record in fold_records(completed).items()}
     assert reused == {0: 1, 1: 1, 2: None, 3: None}
 
 
@@ -138,9 +141,9 @@ def test_divergence_counts_as_the_worst_score_and_is_recorded() -> None:
     study.optimize(objective, n_trials=2)
     fine, diverged = study.trials
     assert diverged.state == TrialState.COMPLETE
-    assert list(diverged.intermediate_values.values()) == [max(fine.intermediate_values.values())] * FOLDS
-    assert all(record.diverged and record.val_loss is None for record in records.fold_records(diverged).values())
-    assert np.isinf(records.observations(study).score).sum() == FOLDS
+    assert min(diverged.intermediate_values.values()) > max(fine.intermediate_values.values())
+    assert all(record.diverged and record.val_loss is None for record in fold_records(diverged).values())
+    assert np.isinf(observations(study).cost).sum() == FOLDS
 
 
 def test_epoch_pruners_get_the_mean_over_folds_in_lockstep() -> None:
@@ -156,8 +159,8 @@ def test_epoch_pruners_get_the_mean_over_folds_in_lockstep() -> None:
     assert bad.state == TrialState.PRUNED
     assert list(bad.intermediate_values) == [1]
     assert len(trainer.dropped) == FOLDS
-    assert all(record.truncated and record.epochs == 1 for record in records.fold_records(bad).values())
-    assert len(records.observations(study).score) == FOLDS, "a fold cut short is no observation"
+    assert all(record.truncated and record.epochs == 1 for record in fold_records(bad).values())
+    assert len(observations(study).cost) == FOLDS, "a fold cut short is no observation"
 
 
 def test_several_trials_advance_in_one_run() -> None:
@@ -178,10 +181,10 @@ def test_users_epochs_are_recorded_and_bad_scores_are_refused() -> None:
 
     study = optuna.create_study()
     study.optimize(CrossValidationObjective(fit=epochs, folds=2), n_trials=1)
-    record = records.fold_records(study.trials[0])[0]
+    record = fold_records(study.trials[0])[0]
     assert record.curves["val_loss"] == [2.0, 1.0]
     assert (record.train_loss, record.val_error) == (0.5, None)
-    for bad, message in [({"accuracy": 1.0}, "fit gave the scores accuracy"), ("x", "fit gave 'x'")]:
+    for bad, message in [({"accuracy": 1.0}, "fit gave the scores accuracy"), ("x", "fit gave val_loss = 'x'")]:
         objective = CrossValidationObjective(fit=lambda *_, bad=bad: bad, folds=2)
         with pytest.raises(UserError, match=message):
             optuna.create_study().optimize(objective, n_trials=1)
@@ -189,7 +192,7 @@ def test_users_epochs_are_recorded_and_bad_scores_are_refused() -> None:
 
 def test_a_study_that_does_not_fit_is_refused() -> None:
     objective = CrossValidationObjective(fit=valley, folds=2)
-    with pytest.raises(UserError, match="the study maximizes"):
+    with pytest.raises(UserError, match="it maximizes, but of the metric 'loss' less is better"):
         optuna.create_study(direction="maximize").optimize(objective, n_trials=1)
     with pytest.raises(UserError, match="use TradeoffObjective"):
         optuna.create_study(directions=["minimize"] * 2).optimize(objective, n_trials=1)
@@ -197,7 +200,7 @@ def test_a_study_that_does_not_fit_is_refused() -> None:
         CrossValidationObjective(fit=valley, folds=object())
     study = optuna.create_study()
     study.optimize(objective, n_trials=1)
-    with pytest.raises(UserError, match="epochs was 30, now 7"):
+    with pytest.raises(UserError, match="epochs was None, now 7"):
         study.optimize(CrossValidationObjective(fit=valley, folds=2, epochs=7), n_trials=1)
 
 
@@ -216,5 +219,5 @@ def test_tradeoff_objective_gives_underfit_and_overfit() -> None:
     mean = np.mean([valley(1e-3, fold, 0) for fold in range(FOLDS)])
     assert study.trials[0].values == pytest.approx([mean / 2, mean / 2])
     assert all(math.isfinite(value) for value in study.trials[1].values), "divergence counts as the worst score seen"
-    assert len(records.observations(study).score) == 2 * FOLDS
+    assert len(observations(study).cost) == 2 * FOLDS
     assert study.metric_names == ["underfit: training loss", "overfit: validation − training loss"]

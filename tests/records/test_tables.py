@@ -8,8 +8,13 @@ from optuna.trial import TrialState, create_trial
 
 from l2tune.errors import UserError
 from l2tune.members import EpochScores, Member, NetworkState
-from l2tune.records import tables as records
-from l2tune.records.tables import FoldRecord
+from l2tune.metrics import BUILT_IN
+from l2tune.records.claims import claim_baseline
+from l2tune.records.fold_record import FoldRecord, fold_records, write_fold
+from l2tune.records.keys import STRENGTH, fold_key
+from l2tune.records.observations import observations
+from l2tune.records.study import describe_study, fold_count, is_described
+from l2tune.records.tables import read_study
 
 
 def history(
@@ -35,6 +40,14 @@ def history(
     ]
 
 
+def described(folds: int = 4) -> optuna.Study:
+    """An empty study of l2tune's trainer."""
+    study = optuna.create_study()
+    trainer = {"engine": "sequential", "folds": folds}
+    describe_study(study, settings={}, identity={}, versions={}, trainer=trainer, data={})
+    return study
+
+
 def add_trial(
     study: optuna.Study,
     strength: float,
@@ -49,9 +62,7 @@ def add_trial(
             value=sum(scores) / len(scores),
             params={"lambda": strength} if strength else {},
             distributions={"lambda": FloatDistribution(1e-9, 1e3, log=True)} if strength else {},
-            user_attrs={records.STRENGTH: strength}
-            | {records.fold_key(k): as_stored(v) for k, v in folds.items()}
-            | attrs,
+            user_attrs={STRENGTH: strength} | {fold_key(k): as_stored(v) for k, v in folds.items()} | attrs,
         )
     )
 
@@ -59,16 +70,16 @@ def add_trial(
 def as_stored(record: FoldRecord) -> dict[str, object]:
     study = optuna.create_study()
     trial = study.ask()
-    records.write_fold(trial, 0, record)
-    return study.trials[0].user_attrs[records.fold_key(0)]  # type: ignore[no-any-return]
+    write_fold(trial, 0, record)
+    return study.trials[0].user_attrs[fold_key(0)]  # type: ignore[no-any-return]
 
 
 def test_a_fold_is_read_as_it_was_written() -> None:
     study = optuna.create_study(storage="sqlite:///:memory:")
     trial = study.ask()
     record = FoldRecord.of(history([2.0, 1.0, 1.5], ratios=[0.3, 0.2, 0.1]))
-    records.write_fold(trial, 3, record)
-    assert records.fold_records(study.trials[0]) == {3: record}
+    write_fold(trial, 3, record)
+    assert fold_records(study.trials[0]) == {3: record}
     assert record.weight_norm == 5.0
     assert record.first_estimate == 0.2, "taken where validation loss is lowest"
     assert record.curves["val_loss"] == [2.0, 1.0, 1.5]
@@ -78,24 +89,24 @@ def test_a_fold_is_read_as_it_was_written() -> None:
 def test_a_diverged_fold_scores_infinity_and_stores_no_number() -> None:
     record = FoldRecord.of(history([2.0, math.nan]))
     assert (record.diverged, record.val_loss, record.epochs) == (True, None, 2)
-    assert record.score("loss") == record.score("error") == math.inf
+    assert record.cost(BUILT_IN["loss"]) == record.cost(BUILT_IN["error"]) == math.inf
 
 
 def test_observations_take_each_fold_of_a_strength_once_and_no_truncated_one() -> None:
-    study = optuna.create_study()
+    study = described()
     full = FoldRecord.of(history([1.0]))
     add_trial(study, 0.0, {0: FoldRecord.of(history([3.0], strength=0.0, ratios=[1e-2]))})
     add_trial(study, 1e-2, {0: full, 1: FoldRecord.of(history([math.inf]))}, TrialState.PRUNED)
     add_trial(study, 1e-2, {0: FoldRecord.of(history([7.0]))})
     add_trial(study, 1e-1, {0: FoldRecord.of(history([1.0]), truncated=True)}, TrialState.PRUNED)
-    seen = records.observations(study, "loss")
+    seen = observations(study)
     assert list(seen.strength) == [0.0, 1e-2, 1e-2]
     assert list(seen.fold) == [0, 0, 1]
-    assert list(seen.score) == [3.0, 1.0, math.inf]
+    assert list(seen.cost) == [3.0, 1.0, math.inf]
     assert list(seen.trial) == [0, 1, 1]
     assert seen.first_estimate == pytest.approx(1e-2)
-    by_error = records.observations(study, "error")
-    assert list(by_error.score) == [0.2, 0.2, math.inf]
+    by_error = observations(study, metric=BUILT_IN["error"])
+    assert list(by_error.cost) == [0.2, 0.2, math.inf]
     assert by_error.first_estimate is None, "it speaks of the loss"
 
 
@@ -107,8 +118,8 @@ def test_observations_of_a_users_own_study_are_its_intermediate_values() -> None
     trial.suggest_float("lambda", 1e-6, 1, log=True)
     trial.report(1.0, step=0)
     study.ask()  # has drawn nothing and reported nothing
-    seen = records.observations(study)
-    assert [(s > 0, f, v) for s, f, v in zip(seen.strength, seen.fold, seen.score, strict=True)] == [
+    seen = observations(study)
+    assert [(s > 0, f, v) for s, f, v in zip(seen.strength, seen.fold, seen.cost, strict=True)] == [
         (False, 1, 2.0),
         (True, 0, 1.0),
     ]
@@ -117,67 +128,67 @@ def test_observations_of_a_users_own_study_are_its_intermediate_values() -> None
 def test_the_first_trial_claims_the_baseline_and_a_failed_one_gives_it_back() -> None:
     study = optuna.create_study()
     first, second = study.ask(), study.ask()
-    assert records.claim_baseline(first)
-    assert not records.claim_baseline(second)
+    assert claim_baseline(first)
+    assert not claim_baseline(second)
     second.suggest_float("lambda", 1e-6, 1.0, log=True)
     study.tell(first, state=TrialState.FAIL)
-    assert records.claim_baseline(study.ask())
+    assert claim_baseline(study.ask())
 
 
 def test_workers_that_begin_together_leave_the_baseline_to_the_first_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     study = optuna.create_study()
     first, second, third = study.ask(), study.ask(), study.ask()
-    assert not records.claim_baseline(second), "the first has not come to it yet"
-    assert records.claim_baseline(first)
+    assert not claim_baseline(second), "the first has not come to it yet"
+    assert claim_baseline(first)
     study = optuna.create_study()
     first, second, third = study.ask(), study.ask(), study.ask()
-    monkeypatch.setattr(records, "_CLAIM_SECONDS", 0.0)
-    assert records.claim_baseline(third), "those before it seem to be dead"
-    assert not records.claim_baseline(first), "nor does one that wakes up take it over"
+    monkeypatch.setattr("l2tune.records.claims.CLAIM_SECONDS", 0.0)
+    assert claim_baseline(third), "those before it seem to be dead"
+    assert not claim_baseline(first), "nor does one that wakes up take it over"
 
 
 def test_an_enqueued_strength_is_no_baseline() -> None:
     study = optuna.create_study()
     study.enqueue_trial({"lambda": 0.1})
-    assert not records.claim_baseline(study.ask())
+    assert not claim_baseline(study.ask())
 
 
 def test_a_study_that_another_worker_describes_meanwhile_is_not_read_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     parts: dict[str, Any] = {name: {} for name in ("settings", "identity", "versions", "trainer", "data")}
     study = optuna.create_study()
-    records.describe_study(study, **parts)
+    describe_study(study, **parts)
     whole = study.user_attrs
     reads = iter([{}])
     monkeypatch.setattr(optuna.Study, "user_attrs", property(lambda self: next(reads, whole)))
-    records.describe_study(study, **parts)
-    assert records.is_described(study)
+    describe_study(study, **parts)
+    assert is_described(study)
 
 
 def test_the_least_seen_fold_comes_first() -> None:
-    study = optuna.create_study()
+    study = described()
     record = FoldRecord.of(history([1.0]))
     add_trial(study, 0.0, {0: record, 1: record, 2: record})
     add_trial(study, 1e-3, {0: record, 1: record}, TrialState.PRUNED)
     add_trial(study, 1e-2, {0: record}, TrialState.PRUNED)
-    assert records.fold_order(study, 4) == [3, 2, 1, 0]
+    assert observations(study).fold_order() == [3, 2, 1, 0]
 
 
 def test_a_study_refuses_other_settings_and_other_data() -> None:
     study = optuna.create_study(study_name="mine")
     parts = {"versions": {}, "trainer": {"folds": 5}}
     data = {"fingerprint": "a" * 64, "images": 10}
-    records.describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=data, **parts)
-    records.describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=data, **parts)
+    describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=data, **parts)
+    describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=data, **parts)
     with pytest.raises(UserError, match=r"^study 'mine' was begun otherwise: epochs was 3, now 4; use another --study"):
-        records.describe_study(study, settings={"epochs": 4}, identity={"epochs": 4}, data=data, **parts)
+        describe_study(study, settings={"epochs": 4}, identity={"epochs": 4}, data=data, **parts)
     other = {"fingerprint": "b" * 64, "images": 12}
     with pytest.raises(UserError, match=r"the images are others \(fingerprint aaaaaaaa was of 10, bbbbbbbb is of 12\)"):
-        records.describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=other, **parts)
-    assert records.fold_count(study) == 5
+        describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=other, **parts)
+    assert fold_count(study) == 5
 
 
 def test_tables_hold_every_fold_epoch_and_layer() -> None:
-    study = optuna.create_study()
+    study = described()
     add_trial(study, 0.0, {0: FoldRecord.of(history([3.0, 2.0]))})
     add_trial(study, 1e-2, {1: FoldRecord.of(history([1.0, math.nan]))}, TrialState.PRUNED)
     reused = as_stored(FoldRecord.of(history([1.0, 0.5])))
@@ -186,7 +197,7 @@ def test_tables_hold_every_fold_epoch_and_layer() -> None:
         create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs={"l2tune:strength": 0.0, "l2tune:fold:0": reused})
     )
     study.enqueue_trial({"lambda": 0.5})
-    record = records.read_study(study)
+    record = read_study(study)
     assert list(record.fits["trial"]) == [0, 1, 2]
     assert list(record.fits["diverged"]) == [False, True, False]
     assert list(record.fits["reused"]) == [False, False, True]
@@ -199,7 +210,7 @@ def test_tables_hold_every_fold_epoch_and_layer() -> None:
 
 
 def test_the_tables_of_an_empty_study_have_their_columns() -> None:
-    record = records.read_study(optuna.create_study())
+    record = read_study(optuna.create_study())
     assert list(record.fits.columns[:4]) == ["trial", "lambda", "fold", "state"]
     assert len(record.fits) == len(record.trials) == len(record.predictions) == 0
-    assert record.folds == 0
+    assert record.folds == 1, "as many as a first fold needs"

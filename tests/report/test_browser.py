@@ -17,7 +17,7 @@ import optuna
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from l2tune.objectives.cross_validation import TradeoffObjective
+from l2tune.objectives.pareto import TradeoffObjective
 from l2tune.report.dashboard import publish
 from l2tune.tradeoff import Tradeoff
 

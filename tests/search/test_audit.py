@@ -9,7 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from l2tune.objectives.cross_validation import CrossValidationObjective
-from l2tune.records import tables as records
+from l2tune.records.keys import AUDIT
+from l2tune.records.tables import read_study
 from l2tune.search.audit import audit_line, read_audit
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.runner import Budget, run_search
@@ -46,7 +47,7 @@ def new_study() -> optuna.Study:
 
 
 def audits(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return [t for t in study.trials if t.user_attrs.get(records.AUDIT)]
+    return [t for t in study.trials if t.user_attrs.get(AUDIT)]
 
 
 def test_pruned_strengths_are_finished_after_the_answer_is_settled() -> None:
@@ -64,7 +65,7 @@ def test_pruned_strengths_are_finished_after_the_answer_is_settled() -> None:
     assert audit.wrong == 0
     assert audit_line(study).startswith("audit: pruning was wrong for 0 of 2 pruned λ that were finished (against λ ")
     assert audit_line(study).endswith(" worse)")
-    marks = records.read_study(study).trials["audit"]
+    marks = read_study(study).trials["audit"]
     assert marks.sum() == 2
 
 
@@ -97,7 +98,7 @@ def test_a_pruned_strength_that_is_better_counts_as_wrong(factor: float, wrong: 
                 params={"lambda": strength},
                 distributions={"lambda": distribution},
                 intermediate_values={fold: (0.1 + 0.01 * fold) * factor_of for fold in range(5)},
-                user_attrs={records.AUDIT: True} if audit else {},
+                user_attrs={AUDIT: True} if audit else {},
             )
         )
     audit_found = read_audit(study)

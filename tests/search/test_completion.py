@@ -4,9 +4,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from l2tune.records import tables as records
+from l2tune.records.keys import AUDIT, COMPLETE
 from l2tune.search.completion import queue_completion
-from l2tune.search.storage import ask_trial, open_storage
+from l2tune.search.storage import open_storage
+from l2tune.search.workers import ask_trial
 
 
 def states(study: optuna.Study) -> list[str]:
@@ -20,11 +21,11 @@ def test_a_strength_that_two_workers_queue_at_once_runs_once(tmp_path: Path, url
     other_worker = optuna.load_study(storage=open_storage(str(tmp_path / url)), study_name="s")
     queue_completion(study, 1e-3)
     queue_completion(other_worker, 1e-3)
-    queue_completion(study, 1e-2, marks={records.AUDIT: True})
+    queue_completion(study, 1e-2, marks={AUDIT: True})
     assert states(study) == ["WAITING", "FAIL", "WAITING"]
     running = ask_trial(study)
     assert running.suggest_float("lambda", 1e-6, 1.0, log=True) == 1e-3
-    assert running.user_attrs[records.COMPLETE]
+    assert running.user_attrs[COMPLETE]
     queue_completion(other_worker, 1e-3)
     assert states(study) == ["RUNNING", "FAIL", "WAITING", "FAIL"]
 
@@ -32,9 +33,9 @@ def test_a_strength_that_two_workers_queue_at_once_runs_once(tmp_path: Path, url
 def test_a_strength_whose_completion_came_to_nothing_is_queued_again() -> None:
     study = optuna.create_study()
     for state in (TrialState.FAIL, TrialState.PRUNED):
-        queue_completion(study, 1e-3, parameter="x")
+        queue_completion(study, 1e-3)
         trial = study.ask()
         trial.report(1.0, 0)
         study.tell(trial, state=state)
-    queue_completion(study, 1e-3, parameter="x")
+    queue_completion(study, 1e-3)
     assert states(study) == ["FAIL", "PRUNED", "WAITING"]

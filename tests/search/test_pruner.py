@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from l2tune.records import tables as records
+from l2tune.records.keys import COMPLETE, STRENGTH, fold_key
 from l2tune.search.pruner import FoldRacingPruner
 from l2tune.search.sampler import FoldCurveSampler
 
@@ -35,18 +35,18 @@ def study_of(folds: dict[float, int], luck: float = 1.0) -> optuna.Study:
                 params={"lambda": strength} if strength else {},
                 distributions={"lambda": RANGE} if strength else {},
                 intermediate_values=values,
-                user_attrs={} if strength else {records.STRENGTH: 0.0, **fold_attrs(values)},
+                user_attrs={} if strength else {STRENGTH: 0.0, **fold_attrs(values)},
             )
         )
     return study
 
 
 def fold_attrs(values: dict[int, float]) -> dict[str, object]:
-    return {records.fold_key(fold): {"epochs": 1, "val_loss": value} for fold, value in values.items()}
+    return {fold_key(fold): {"epochs": 1, "val_loss": value} for fold, value in values.items()}
 
 
 def running(study: optuna.Study, strength: float, values: dict[int, float], *, complete: bool = False) -> FrozenTrial:
-    study.enqueue_trial({"lambda": strength}, user_attrs={records.COMPLETE: True} if complete else None)
+    study.enqueue_trial({"lambda": strength}, user_attrs={COMPLETE: True} if complete else None)
     trial = study.ask()
     trial.suggest_float("lambda", 1e-6, 1.0, log=True)
     for fold, value in values.items():

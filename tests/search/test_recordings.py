@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from l2tune.objectives.cross_validation import CrossValidationObjective
-from l2tune.records import tables as records
+from l2tune.records.fold_record import fold_records
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.runner import Budget, run_search
 from l2tune.search.stopping import StopWhenSettled
@@ -44,7 +44,7 @@ def test_the_chosen_strength_is_within_a_standard_error_of_the_best(name: str, m
     chosen = final.pop(Tradeoff.from_study(study).best_lambda)
     best = min(final.values(), key=np.mean)
     assert chosen.mean() - best.mean() <= best.std(ddof=1) / np.sqrt(trainer.folds)
-    fits = sum(len(records.fold_records(t)) for t in study.trials)
+    fits = sum(len(fold_records(t)) for t in study.trials)
     assert fits <= 60, "15 strengths, baseline and five folds would be 80"
 
 

@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.members import Member
 from l2tune.objectives.cross_validation import CrossValidationObjective
-from l2tune.records import tables as records
+from l2tune.records.keys import COMPLETE
+from l2tune.records.observations import finished_folds_of, strength_of
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.runner import Budget, run_search
 from l2tune.search.stopping import StopWhenSettled
@@ -76,7 +77,7 @@ def test_the_default_search_settles_near_the_minimum_with_full_scores() -> None:
     assert len(trainer.members) <= 40, "75 would be a full grid"
     assert BEST / 4 < study.best_params["lambda"] < BEST * 4
     assert len(study.best_trial.intermediate_values) == 5
-    assert len(records.finished_folds(study, 0.0)) == 5, "the baseline has all folds"
+    assert len(finished_folds_of(study, 0.0, {})) == 5, "the baseline has all folds"
     pairs = [(m.strength, m.fold) for m in trainer.members]
     assert len(pairs) == len(set(pairs)), "no fit is trained twice"
 
@@ -85,7 +86,7 @@ def test_the_default_search_settles_near_the_minimum_with_full_scores() -> None:
 def test_optunas_samplers_search_beside_a_baseline_without_a_parameter(sampler: str) -> None:
     study, why = search(CountingReplay(), sampler=sampler, pruner="none", trials=16)
     assert why == "all 16 trials are done"
-    strengths = [records.strength_of(t) for t in study.trials]
+    strengths = [strength_of(t) for t in study.trials]
     assert strengths.count(0.0) == 1
     assert len(set(strengths)) == 16, "no λ is tried twice"
     assert all(1e-6 <= s <= 1 for s in strengths[1:])
@@ -107,7 +108,7 @@ def test_optunas_pruners_work(pruner: str) -> None:
 @pytest.mark.parametrize("sampler", ["curve", "tpe", "gp", "qmc", "random", "grid"])
 def test_every_sampler_works_with_every_pruner(sampler: str, pruner: str) -> None:
     study, _ = search(CountingReplay(), sampler=sampler, pruner=pruner, trials=6)
-    strengths = [records.strength_of(t) for t in study.trials if not t.user_attrs.get(records.COMPLETE)]
+    strengths = [strength_of(t) for t in study.trials if not t.user_attrs.get(COMPLETE)]
     assert len(strengths) >= 4
     assert len(set(strengths)) == len(strengths)
     assert all(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in study.trials)
@@ -126,8 +127,8 @@ def test_a_resumed_search_goes_on_and_repeats_no_strength(sampler: str) -> None:
             pruner=make_pruner(settings),
         )
         search(CountingReplay(), study, sampler=sampler, trials=trials)
-    done = [t for t in study.trials if not t.user_attrs.get(records.COMPLETE)]
-    strengths = [records.strength_of(t) for t in done]
+    done = [t for t in study.trials if not t.user_attrs.get(COMPLETE)]
+    strengths = [strength_of(t) for t in done]
     assert len(set(strengths)) == len(strengths)
     assert len(study.trials) <= 10, "--trials is the study's total"
     if sampler != "curve":
@@ -186,7 +187,7 @@ def test_an_interrupt_at_any_write_leaves_no_heartbeat_and_loses_no_finished_fol
         search(again, study, **given)
         done = study.get_trials(states=[TrialState.COMPLETE])
         assert len(done) == 2
-        assert len({records.strength_of(t) for t in done}) == 2
+        assert len({strength_of(t) for t in done}) == 2
         pairs = [(m.strength, m.fold) for m in first.members + again.members]
         assert len(pairs) - len(set(pairs)) <= 1, "at most the fit in training is trained again"
     assert number > 20, "every write of a search was tried"
@@ -226,5 +227,5 @@ def test_a_batch_of_trials_gets_distinct_strengths_in_one_run() -> None:
     objective = CrossValidationObjective.from_settings(settings, trainer, {})
     study = optuna.create_study(sampler=make_sampler(settings), pruner=make_pruner(settings))
     run_search(study, objective, Budget(12, batch=4))
-    strengths = [records.strength_of(t) for t in study.trials]
+    strengths = [strength_of(t) for t in study.trials]
     assert len(set(strengths)) == len(strengths) == 12

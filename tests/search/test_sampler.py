@@ -13,7 +13,9 @@ from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase
 from optuna.trial import TrialState, create_trial
 
-from l2tune.records import tables as records
+from l2tune.records.keys import STRENGTH, fold_key
+from l2tune.records.parameter import DEFAULT
+from l2tune.records.study import describe_study, search_range
 from l2tune.search.pruner import FoldRacingPruner
 from l2tune.search.sampler import FoldCurveSampler
 from l2tune.settings import build
@@ -161,8 +163,8 @@ def test_a_trial_that_never_draws_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     study = own_study()
     study.ask()
     time.sleep(0.2)
-    monkeypatch.setattr("l2tune.search.sampler._PATIENCE_SECONDS", 0.1)
-    monkeypatch.setattr("l2tune.search.sampler.time.sleep", lambda seconds: pytest.fail("waited"))
+    monkeypatch.setattr("l2tune.search.workers.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("l2tune.search.workers.time.sleep", lambda seconds: pytest.fail("waited"))
     study.ask().suggest_float("lambda", 1e-6, 1.0, log=True)
 
 
@@ -211,12 +213,12 @@ def described(low: float, high: float, pairs: dict[float, float], extend_range: 
     """A study of `l2tune search` in which each λ had one score on all five folds."""
     settings = build({"lambda_range": (low, high)}).flat() | {"lambda_range": [low, high]}
     study = optuna.create_study(sampler=FoldCurveSampler(seed=0, extend_range=extend_range))
-    records.describe_study(study, settings=settings, identity={}, versions={}, trainer={"folds": 5}, data={})
+    describe_study(study, settings=settings, identity={}, versions={}, trainer={"folds": 5}, data={})
     for strength, score in pairs.items():
         folds = {fold: score * math.exp(0.1 * fold) for fold in range(5)}
-        attrs: dict[str, object] = {records.STRENGTH: strength}
+        attrs: dict[str, object] = {STRENGTH: strength}
         for fold, value in folds.items():
-            attrs[records.fold_key(fold)] = {"epochs": 1, "val_loss": value}
+            attrs[fold_key(fold)] = {"epochs": 1, "val_loss": value}
         study.add_trial(
             create_trial(
                 value=float(np.mean(list(folds.values()))),
@@ -246,10 +248,10 @@ def test_the_range_is_widened_where_it_does_not_bracket_the_best(
 ) -> None:
     study = described(1e-4, 1e-2, pairs)
     study.ask()
-    assert records.search_range(study, 1e-4, 1e-2) == pytest.approx(wider or (1e-4, 1e-2))
+    assert search_range(study, DEFAULT) == pytest.approx(wider or (1e-4, 1e-2))
     fixed = described(1e-4, 1e-2, pairs, extend_range=False)
     fixed.ask()
-    assert records.search_range(fixed, 1e-4, 1e-2) == (1e-4, 1e-2)
+    assert search_range(fixed, DEFAULT) == (1e-4, 1e-2)
 
 
 def test_the_first_strengths_are_spread_over_the_range() -> None:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from l2tune.curve.choice import choose_best, choose_one_se
 from l2tune.curve.regularization_curve import RegularizationCurve
-from l2tune.records import tables as records
+from l2tune.records.keys import COMPLETE
 from l2tune.search.pruner import FoldRacingPruner
 from l2tune.search.sampler import FoldCurveSampler
-from l2tune.search.stopping import StopWhenSettled, choose_best, choose_one_se
+from l2tune.search.stopping import StopWhenSettled
 
 BEST = 3e-3
 RANGE = FloatDistribution(1e-6, 1.0, log=True)
@@ -75,7 +76,7 @@ def test_it_ends_a_users_own_study_with_all_folds_of_what_it_reports() -> None:
     assert BEST / 3 < study.best_params["lambda"] < BEST * 3
     assert len(study.best_trial.intermediate_values) == 5
     assert StopWhenSettled().missing(study) == []
-    marked = [t for t in study.trials if t.user_attrs.get(records.COMPLETE)]
+    marked = [t for t in study.trials if t.user_attrs.get(COMPLETE)]
     assert all(t.state == TrialState.COMPLETE for t in marked), "what is wanted in full is not pruned"
 
 
@@ -86,7 +87,7 @@ def test_a_strength_wanted_in_full_is_queued_once() -> None:
     assert stop.queue_missing(study) == 1, "it waits"
     waiting = [t for t in study.trials if t.state == TrialState.WAITING]
     assert len(waiting) == 1
-    assert waiting[0].user_attrs[records.COMPLETE]
+    assert waiting[0].user_attrs[COMPLETE]
     assert BEST / 3 < waiting[0].system_attrs["fixed_params"]["lambda"] < BEST * 3
 
 

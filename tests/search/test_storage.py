@@ -10,16 +10,12 @@ import pytest
 from optuna.trial import TrialState
 
 from l2tune.errors import UserError
-from l2tune.records import tables as records
-from l2tune.search.storage import (
-    ask_trial,
-    delete_study,
-    load_study,
-    open_storage,
-    open_study,
-    requeue_lost_trials,
-    study_exists,
-)
+from l2tune.records.fold_record import FoldRecord, write_fold
+from l2tune.records.keys import STRENGTH
+from l2tune.records.observations import finished_folds_of
+from l2tune.records.study import describe_study
+from l2tune.search.storage import delete_study, load_study, open_storage, open_study, study_exists
+from l2tune.search.workers import ask_trial, requeue_lost_trials
 from l2tune.settings import build
 
 
@@ -78,9 +74,9 @@ def test_an_unknown_study_names_those_there_are(tmp_path: Path) -> None:
 def lost_trial(study: optuna.Study, pid: int) -> optuna.Trial:
     trial = ask_trial(study)
     strength = trial.suggest_float("lambda", 1e-6, 1, log=True)
-    trial.set_user_attr(records.STRENGTH, strength)
+    trial.set_user_attr(STRENGTH, strength)
     trial.set_user_attr("l2tune:worker", {"host": socket.gethostname(), "pid": pid})
-    records.write_fold(trial, 1, records.FoldRecord(epochs=3, val_loss=0.5, train_loss=0.1))
+    write_fold(trial, 1, FoldRecord(epochs=3, val_loss=0.5, train_loss=0.1))
     return trial
 
 
@@ -88,6 +84,7 @@ def test_a_dead_processes_trial_is_queued_again_with_its_folds(tmp_path: Path) -
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     study = open_study(open_storage(url(tmp_path, "sqlite")), build({"study": "mine"}))
+    describe_study(study, settings={}, identity={}, versions={}, trainer={"engine": "sequential"}, data={})
     trial = lost_trial(study, dead.pid)
     assert requeue_lost_trials(study) == 1
     failed, waiting = study.trials
@@ -95,7 +92,7 @@ def test_a_dead_processes_trial_is_queued_again_with_its_folds(tmp_path: Path) -
     again = ask_trial(study)
     strength = again.suggest_float("lambda", 1e-6, 1, log=True)
     assert strength == trial.params["lambda"]
-    assert records.finished_folds(study, strength)[1][1].val_loss == 0.5
+    assert finished_folds_of(study, strength, again.params)[1].cost == 0.5
     assert requeue_lost_trials(study) == 0, "only once"
 
 
@@ -104,7 +101,7 @@ def test_a_trial_that_died_at_birth_is_given_up(tmp_path: Path, monkeypatch: pyt
     with warnings.catch_warnings(action="ignore"):
         study.ask()
     assert requeue_lost_trials(study) == 0, "it may be coming to life just now"
-    monkeypatch.setattr("l2tune.search.study.BIRTH_SECONDS", -1)
+    monkeypatch.setattr("l2tune.search.workers.BIRTH_SECONDS", -1)
     assert requeue_lost_trials(study) == 1
     assert [t.state for t in study.trials] == [TrialState.FAIL], "there is no λ to queue again"
 

@@ -13,7 +13,7 @@ import pytest
 
 from l2tune.members import Member, together
 from l2tune.objectives.cross_validation import CrossValidationObjective
-from l2tune.records import tables as records
+from l2tune.records.fold_record import fold_records
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.runner import Budget, run_search
 from l2tune.search.stopping import StopWhenSettled
@@ -77,7 +77,7 @@ def test_without_a_pruner_all_folds_of_a_batch_train_at_once(sampler: str) -> No
     trainer = Together(valley(), 4)
     study = search(trainer, sampler=sampler, pruner="none", trials=9)
     assert [len(members) for members in trainer.rounds] == [4 * FOLDS, 4 * FOLDS, FOLDS]
-    assert all(len(records.fold_records(trial)) == FOLDS for trial in study.trials)
+    assert all(len(fold_records(trial)) == FOLDS for trial in study.trials)
 
 
 def test_a_pruner_of_folds_is_asked_after_each_fold() -> None:

@@ -1,0 +1,137 @@
+"""From settings to what trains: images, folds and trainer, joined once for every command and objective."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from l2tune.errors import UserError
+from l2tune.members import Refit, Trainer
+from l2tune.records.tables import StudyRecord
+from l2tune.settings import Settings, build
+
+if TYPE_CHECKING:
+    from l2tune.data.images import ImageData
+    from l2tune.models.registry import ModelFactory
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """What a search trains with.
+
+    Attributes:
+        trainer: The engine that was chosen.
+        images: All of them.
+        factory: Of the network.
+        engine: A line that says which engine was chosen and why.
+    """
+
+    trainer: Trainer
+    images: ImageData
+    factory: ModelFactory
+    engine: str
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What a study stores of the images."""
+        return self.images.summary()
+
+    def refit(self, settings: Settings, strength: float, seed: int) -> Refit:
+        """Train on all training images with this λ, and score on the test images.
+
+        Raises:
+            UserError: Training diverged.
+        """
+        from l2tune.training.refit import train_on_all
+
+        fit = train_on_all(
+            self.images,
+            self.factory,
+            settings.training,
+            settings.penalty,
+            strength,
+            seed=seed,
+            augment=settings.data.augment,
+            device=settings.device,
+        )
+        scores = {name: getattr(fit, name) for name in ("train_loss", "train_error", "test_loss", "test_error")}
+        return Refit(strength, fit.model, scores, {"mean": fit.mean, "std": fit.std}, fit.seconds)
+
+
+def assemble(settings: Settings, images: ImageData | None = None, factory: Any = None) -> Assembled:
+    """Load the images, split them and build the trainer that the settings ask for.
+
+    Args:
+        images: Instead of loading `settings.data.source`.
+        factory: Instead of the model named in the settings.
+
+    Raises:
+        UserError: Bad data, model or device.
+    """
+    from l2tune.data.folds import make_folds
+    from l2tune.data.sources import load
+    from l2tune.models.registry import make_factory
+    from l2tune.training.engine import choose_engine
+
+    images = images or load(settings.data)
+    factory = factory or make_factory(settings.model)
+    search = settings.search
+    folds = make_folds(
+        images.labels.numpy(),
+        folds=search.folds,
+        repeats=search.repeats,
+        seed=search.seed,
+        groups=images.groups,
+        class_names=images.class_names,
+    )
+    trainer, engine = choose_engine(
+        images,
+        folds,
+        factory,
+        settings.training,
+        settings.penalty,
+        augment=settings.data.augment,
+        device=settings.device,
+    )
+    return Assembled(trainer, images, factory, engine)
+
+
+def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembled]:
+    """What a study was trained with, from what it stores.
+
+    Args:
+        given: Settings that may change from call to call, such as `device` or `data_root`.
+
+    Raises:
+        UserError: Images or network were given in Python, or the images have changed.
+    """
+    where = f"study {record.name!r}"
+    settings = build(dict(record.settings) | {name: value for name, value in given.items() if value is not None})
+    try:
+        assembled = assemble(settings)
+    except UserError as error:
+        fix = "if data or model were given in Python, use Tradeoff.refit(objective)"
+        raise UserError(f"cannot be set up again ({error})", where, fix) from None
+    if assembled.images.fingerprint != record.data.get("fingerprint"):
+        raise UserError("the images have changed since the search", where, "search again on these")
+    return settings, assembled
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = ("l2tune", "optuna", "torch", "torchvision", "numpy", "scikit-learn", "scipy")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def name_of(factory: Any) -> str:
+    """`module:name` of a factory.
+
+    Raises:
+        UserError: It cannot be called.
+    """
+    if not callable(factory):
+        raise UserError(f"{factory!r} cannot be called", "model", "give a name or a factory(shape, classes)")
+    return f"{getattr(factory, '__module__', '')}:{getattr(factory, '__qualname__', type(factory).__qualname__)}"

@@ -1,0 +1,176 @@
+"""What the curve's Gaussian process sees: costs made comparable (outcome transform), λ made even (input warp)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from l2tune.metrics import Metric
+
+Array = NDArray[np.float64]
+Folds = NDArray[np.int64]
+
+_COMPRESSION = 1.0
+"""Scale, in nats, of y's logarithmic compression above its better quarter: there only 'bad' matters, not how bad."""
+
+_NOISE_OF_POSITIVE = 0.04
+"""Relative noise of a fold's loss, expected before there are data: recordings have 0.01 to 0.1."""
+
+_NOISE_OF_PROPORTION = 0.5
+"""Noise of a fold's error rate, in standard deviations of a binomial: most images are wrong, or right, at any λ."""
+
+_NOISE_OF_REAL = 0.1
+"""Noise of a metric without a natural scale, in units of the spread of its better half."""
+
+_SPREAD = 1.0
+"""That unit, as a multiple of the distance from the lowest cost to the median."""
+
+
+@dataclass(frozen=True)
+class OutcomeTransform:
+    """Cost ↔ standardized y.
+
+    How it is chosen, by the metric's kind:
+
+    - `positive`, less is better (a loss): y = log(cost), for noise and fold effects are proportional to a loss;
+    - `proportion` (an error rate, or 1 − accuracy): y = arcsin √cost, which steadies the variance of a proportion;
+    - anything else has no zero to measure from: y = log(1 + (cost − lowest) / spread), lowest and spread taken from
+      the costs themselves. So every affine change of the metric, and turning it round, gives the same y.
+
+    Above its better quarter y is compressed logarithmically, then it is standardized.
+
+    Attributes:
+        shape: `log`, `arcsine` or `relative`.
+        images: Per fold, as far as proportions tell; infinite otherwise.
+        start: y (before standardizing) from which it is compressed.
+        lowest: Of the costs; for `log` the lowest that is told apart from zero.
+        unit: Of costs, for `relative`.
+    """
+
+    shape: str
+    images: float
+    start: float
+    lowest: float
+    unit: float
+    center: float
+    spread: float
+
+    @classmethod
+    def of(cls, metric: Metric, cost: Array, fold: Folds) -> OutcomeTransform:
+        """The transform for these costs, all finite."""
+        shape = {"proportion": "arcsine", "positive": "relative" if metric.maximize else "log"}.get(
+            metric.kind, "relative"
+        )
+        lowest, unit = float(cost.min()), 1.0
+        if shape == "log":
+            lowest = max(1e-12, 1e-3 * float(np.median(np.abs(cost))))
+        elif shape == "relative":
+            unit = _SPREAD * (float(np.median(cost)) - lowest) or float(cost.mean()) - lowest or 1.0
+        images = _images(cost, fold) if shape == "arcsine" else np.inf
+        bare = cls(shape, images, np.inf, lowest, unit, 0.0, 1.0)
+        bare = replace(bare, start=float(np.quantile(bare._outer(cost), 0.25)))
+        y = bare._y(cost)
+        spread = float(y.std())
+        return replace(bare, center=float(y.mean()), spread=spread if spread > 1e-6 else 1.0)
+
+    def standardize(self, cost: Array) -> Array:
+        """Costs of any shape → standardized y."""
+        return np.asarray((self._y(cost) - self.center) / self.spread)
+
+    def cost(self, z: Array) -> Array:
+        """The cost of standardized y."""
+        y = self.center + self.spread * z
+        above = np.maximum(y - self.start, 0.0)
+        y = np.where(above > 0, self.start + self._scale * np.expm1(np.minimum(above / self._scale, 3.0)), y)
+        if self.shape == "log":
+            return np.asarray(np.exp(y))
+        if self.shape == "arcsine":
+            return np.asarray(np.sin(np.clip(y, 0.0, np.pi / 2)) ** 2)
+        return np.asarray(self.lowest + self.unit * np.expm1(y))
+
+    @property
+    def expected_noise(self) -> float:
+        """Prior median of the noise, standardized."""
+        noise = {
+            "log": _NOISE_OF_POSITIVE,
+            "arcsine": _NOISE_OF_PROPORTION / (2 * np.sqrt(self.images)),
+            "relative": _NOISE_OF_REAL,
+        }[self.shape]
+        return float(noise / self.spread)
+
+    @property
+    def _scale(self) -> float:
+        return _COMPRESSION / 4 if self.shape == "arcsine" else _COMPRESSION
+
+    def _outer(self, cost: Array) -> Array:
+        if self.shape == "log":
+            return np.asarray(np.log(np.maximum(cost, self.lowest)))
+        if self.shape == "arcsine":
+            return np.asarray(np.arcsin(np.sqrt(np.clip(cost, 0.0, 1.0))))
+        return np.asarray(np.log1p((cost - self.lowest) / self.unit))
+
+    def _y(self, cost: Array) -> Array:
+        y = self._outer(cost)
+        above = np.maximum(y - self.start, 0.0)
+        return np.asarray(np.where(above > 0, self.start + self._scale * np.log1p(above / self._scale), y))
+
+
+@dataclass(frozen=True)
+class InputWarp:
+    """λ → x = log₁₀(λ + λ₀), and the terms of the quadratic mean.
+
+    Attributes:
+        low: Lowest λ of the range.
+        high: Highest.
+        bottom: λ at which the quadratic mean is expected to be lowest.
+    """
+
+    low: float
+    high: float
+    bottom: float
+
+    @classmethod
+    def of(cls, low: float, high: float, first_estimate: float | None) -> InputWarp:
+        """The warp of a range; its middle is the bottom where there is no estimate."""
+        bottom = float(np.clip(first_estimate, low, high)) if first_estimate else float(np.sqrt(low) * np.sqrt(high))
+        return cls(low, high, bottom)
+
+    def offset(self, log_floor: float) -> float:
+        """λ₀, the strength below which λ changes nothing, of its logarithm over `low`."""
+        return float(self.low * np.exp(log_floor))
+
+    def x(self, strength: Array, log_floor: float) -> Array:
+        """(n,) λ → (n,) x in decades."""
+        return np.asarray(np.log10(strength + self.offset(log_floor)))
+
+    def terms(self, x: Array) -> Array:
+        """(n,) x → (n, 3) terms 1, u, u² of the quadratic, u being −1 and 1 half the range's width off the bottom."""
+        u = (x - np.log10(self.bottom)) / self.half_width
+        return np.stack([np.ones_like(u), u, u * u], axis=1)
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the range in decades."""
+        return 0.5 * float(np.log10(self.high) - np.log10(self.low))
+
+
+def worst_cost(cost: Array, metric: Metric) -> float:
+    """What a diverged fit counts as: worse than all that were seen, by as much as the worst is above the best.
+
+    So a λ at which training breaks never counts as good as one that merely scores badly.
+    """
+    low, high = float(cost.min()), float(cost.max())
+    if metric.kind == "proportion":
+        return min(1.0, 2 * high - low) if high > low else 0.5 * (1.0 + high)
+    if metric.kind == "positive" and not metric.maximize:
+        return 2.0 * high if high > 0 else 1.0
+    return 2 * high - low if high > low else high + (abs(high) or 1.0)
+
+
+def _images(cost: Array, fold: Folds) -> float:
+    """Images per fold: error rates are multiples of one over it. Too few where no fold shows a single step."""
+    steps = np.concatenate([np.diff(np.unique(np.append(cost[fold == k], 0.0))) for k in np.unique(fold)])
+    steps = steps[steps > 1e-6]
+    return float(np.clip(1 / steps.min(), 10, 1e6)) if len(steps) else 100.0

@@ -1,0 +1,80 @@
+"""What l2tune needs of Optuna that has no public name: here and nowhere else."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+
+# ask and tell has no public heartbeat
+from optuna.storages._heartbeat import BaseHeartbeatThread, get_heartbeat_thread, is_heartbeat_enabled
+from optuna.trial import FrozenTrial, TrialState
+
+Heartbeat = BaseHeartbeatThread
+
+
+def whole_study(study: optuna.Study) -> optuna.Study:
+    """The study itself where Optuna's HyperbandPruner hands a sampler only the trials of one bracket."""
+    whole: optuna.Study = getattr(study, "_study", study)
+    return whole
+
+
+def heartbeat_of(study: optuna.Study, trial: optuna.Trial) -> Heartbeat:
+    """A thread that tells other workers that this trial is alive; not yet started."""
+    return get_heartbeat_thread(trial._trial_id, study._storage)
+
+
+def fail_stale_trials(study: optuna.Study) -> None:
+    """Fail the trials whose heartbeat has stopped, where the storage keeps one."""
+    if is_heartbeat_enabled(study._storage):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(study)
+
+
+def take_waiting(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Take a queued trial as `Study.ask` would; False if another worker has it."""
+    return study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+
+
+def mark_trial(study: optuna.Study, trial: FrozenTrial, key: str, value: Any) -> None:
+    """Set a user attribute of an unfinished trial that another worker may be running."""
+    study._storage.set_trial_user_attr(trial._trial_id, key, value)
+
+
+def was_retried(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of trials that Optuna failed for want of a heartbeat and queued again."""
+    return {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+
+
+def note_handle(study: optuna.Study, trial: FrozenTrial) -> Any:
+    """What optuna-dashboard's `save_note` asks of a trial, which it expects to be under way."""
+    return SimpleNamespace(storage=study._storage, study=study, _trial_id=trial._trial_id)
+
+
+def queued_params(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters that a trial was queued with; empty if it was not."""
+    return dict(trial.system_attrs.get("fixed_params", {}))
+
+
+class SomeTrials:
+    """A study of which a sampler sees only some trials.
+
+    Args:
+        shown: Whether to show a trial.
+    """
+
+    def __init__(self, study: optuna.Study, shown: Callable[[FrozenTrial], bool]) -> None:
+        self._study, self._shown = study, shown
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Sequence[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
+        return [trial for trial in trials if self._shown(trial)]

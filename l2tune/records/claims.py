@@ -1,0 +1,84 @@
+"""What workers that share a study claim: the baseline, trials that are about to draw, trials that were given up."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from datetime import datetime
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from l2tune.optuna_internals import queued_params
+from l2tune.records.keys import AUDIT, COMPLETE, GIVEN_UP, STRENGTH, WORKER
+from l2tune.records.parameter import DEFAULT, StrengthParameter
+
+CLAIM_SECONDS = 5.0
+"""So long after its birth an earlier trial may still become the baseline: it claims that first of all."""
+
+
+def claim_baseline(trial: optuna.Trial, parameter: StrengthParameter = DEFAULT) -> bool:
+    """Make this trial the baseline unless another one is, has been, or is queued to be.
+
+    Workers that start together leave it to the trial of the lowest number, the others go on with a λ of their own.
+    """
+    if STRENGTH in trial.user_attrs:
+        return float(trial.user_attrs[STRENGTH]) == 0.0
+    trials = trial.study.get_trials(deepcopy=False)
+    if parameter.name in queued_params(trials[trial.number]) or parameter.name in trial.params:
+        return False
+    for other in trials:
+        if other.number != trial.number and other.state != TrialState.FAIL and other.user_attrs.get(STRENGTH) == 0.0:
+            return False
+        about_to_claim = is_about_to_draw(other, parameter) and parameter.name not in queued_params(other)
+        if other.number < trial.number and about_to_claim and age_seconds(other) < CLAIM_SECONDS:
+            return False
+    trial.set_user_attr(STRENGTH, 0.0)
+    return True
+
+
+def claim_strength(trial: optuna.Trial, strength: float) -> None:
+    """Write down the λ that a trial has drawn."""
+    trial.set_user_attr(STRENGTH, strength)
+
+
+def is_about_to_draw(trial: FrozenTrial, parameter: StrengthParameter) -> bool:
+    """Whether a trial is running that has no λ yet, and is not the baseline."""
+    return (
+        trial.state == TrialState.RUNNING
+        and parameter.name not in trial.params
+        and STRENGTH not in trial.user_attrs
+        and not trial.intermediate_values
+    )
+
+
+def age_seconds(trial: FrozenTrial) -> float:
+    """How long ago the trial began; infinite if it has not."""
+    return (datetime.now() - trial.datetime_start).total_seconds() if trial.datetime_start else math.inf
+
+
+def is_wanted_whole(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Whether all folds of the trial are wanted, whatever a pruner says."""
+    return bool(trial.user_attrs.get(COMPLETE, False))
+
+
+def is_audit(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Whether the trial finishes a λ that was pruned."""
+    return bool(trial.user_attrs.get(AUDIT, False))
+
+
+def was_given_up(trial: FrozenTrial) -> bool:
+    """Whether a failed trial failed because its worker ended, so that its λ is as good as untried."""
+    return bool(trial.user_attrs.get(GIVEN_UP, False))
+
+
+def write_worker(trial: optuna.Trial) -> None:
+    """Write down which process runs the trial."""
+    trial.set_user_attr(WORKER, {"host": socket.gethostname(), "pid": os.getpid()})
+
+
+def worker_of(trial: FrozenTrial) -> tuple[str, int] | None:
+    """Host and number of the process that runs the trial, if it was written down."""
+    worker = trial.user_attrs.get(WORKER)
+    return None if worker is None else (str(worker["host"]), int(worker["pid"]))

@@ -1,0 +1,48 @@
+"""The keys that a study stores. Each has its writer and its reader in this folder.
+
+| where | key | what |
+|---|---|---|
+| study | `l2tune:schema` | version of this table |
+| study | `l2tune:settings`, `:versions`, `:trainer`, `:data` | flat settings, versions, `Trainer.describe()`, images |
+| study | `l2tune:metric` | `Metric.asdict()` |
+| study | `l2tune:parameter` | name and scale of the parameter that is the strength |
+| study | `l2tune:range` | [low, high] of λ now searched, once it was widened |
+| trial | the parameter | the strength, on its scale; the baseline has none, for a log range rejects 0 |
+| trial | `l2tune:strength` | λ, 0.0 for the baseline |
+| trial | `l2tune:fold:K` | `FoldRecord` of fold K |
+| trial | `l2tune:complete` | true: all folds are wanted, whatever a pruner says |
+| trial | `l2tune:audit` | true: finishes a λ that was pruned, to see whether that was right |
+| trial | `l2tune:given_up` | true: failed because its worker ended, not because of its parameters |
+| trial | `l2tune:worker` | host and process that run it |
+| trial | `l2tune:bias_variance` | decomposition over the folds' predictions of the test images |
+| trial | `l2tune:weight_decay`, `:train`, `:gap`, `:regime` | for the dashboard, as judged when the trial ended |
+| trial | intermediate value | fold pruning: step = fold, its metric; epoch pruning: step = epoch, mean over folds |
+
+Schema 1 had neither `:metric` nor `:parameter`: its metric is a setting, `loss` or `error`, its parameter `lambda`.
+"""
+
+SCHEMA = 2
+READABLE = (1, 2)
+PREFIX = "l2tune:"
+SCHEMA_KEY = PREFIX + "schema"
+METRIC = PREFIX + "metric"
+PARAMETER = PREFIX + "parameter"
+RANGE = PREFIX + "range"
+STRENGTH = PREFIX + "strength"
+COMPLETE = PREFIX + "complete"
+AUDIT = PREFIX + "audit"
+GIVEN_UP = PREFIX + "given_up"
+WORKER = PREFIX + "worker"
+BIAS_VARIANCE = PREFIX + "bias_variance"
+PARTS = ("settings", "versions", "trainer", "data")
+_FOLD = PREFIX + "fold:"
+
+
+def fold_key(fold: int) -> str:
+    """The trial attribute that holds the record of a fold."""
+    return f"{_FOLD}{fold}"
+
+
+def fold_of(key: str) -> int | None:
+    """The fold whose record a trial attribute holds; None for other attributes."""
+    return int(key.removeprefix(_FOLD)) if key.startswith(_FOLD) else None
