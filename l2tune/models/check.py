@@ -105,13 +105,14 @@ class _Trial:
     def differentiate(self) -> None:
         """Gradients in evaluation mode: over the weights for the first estimate, over images for their smoothness."""
         self._model.eval()
-        trained = [part.tensor for part in self._parts if part.trained]
-        for wanted in ("weights", "images"):
-            fix = f"the gradient over the {wanted} is needed there too"
-            with _told(f"has no gradient over the {wanted} in evaluation mode", self._where, fix):
-                images = sample_images(2, self._shape).requires_grad_(wanted == "images")
-                loss = self._loss(images, " in evaluation mode")
-                torch.autograd.grad(loss, [images] if wanted == "images" else trained, allow_unused=wanted == "weights")
+        images = sample_images(2, self._shape).requires_grad_()
+        wanted = [part.tensor for part in self._parts if part.trained]
+        with _told("cannot be differentiated in evaluation mode", self._where, "let gradients flow there too"):
+            loss = self._loss(images, " in evaluation mode")
+            found = torch.autograd.grad(loss, [images, *wanted], allow_unused=True)
+        if found[0] is None:
+            what = "its output has no gradient over the images in evaluation mode"
+            raise UserError(what, self._where, "leave out detach, comparisons and whole numbers on the way from them")
 
     def _loss(self, images: Tensor, when: str) -> Tensor:
         """Mean cross-entropy of a pass that does what it should."""
