@@ -14,7 +14,7 @@ from torchvision.models import VisionTransformer
 
 from l2tune.errors import UserError
 from l2tune.models.check import check_factory
-from l2tune.models.registry import make_factory, names
+from l2tune.models.registry import build_model, make_factory, names
 from l2tune.settings import ModelSettings
 
 SHAPE, CLASSES = (1, 4, 4), 3
@@ -418,6 +418,17 @@ def drawn(values):
 def test_global_generators_follow_the_seed():
     accept(lambda: drawn([random.gauss(0, 1) for _ in range(PIXELS * CLASSES)]))
     accept(lambda: drawn(np.random.randn(PIXELS * CLASSES)))  # noqa: NPY002
+
+
+@pytest.mark.parametrize("draw", [lambda n: [random.gauss(0, 1) for _ in range(n)], np.random.randn])
+def test_other_seeds_give_other_weights_whichever_global_generator_draws(draw):
+    def weights(seed):
+        torch.manual_seed(seed)
+        return build_model(lambda shape, classes: drawn(draw(PIXELS * CLASSES)), SHAPE, CLASSES).linear.weight
+
+    with torch.random.fork_rng([]):
+        assert torch.equal(weights(0), weights(0))
+        assert not torch.equal(weights(0), weights(1))
 
 
 def test_generators_of_ones_own_are_refused():

@@ -253,6 +253,19 @@ def test_a_network_that_was_moved_and_trained_is_still_known():
     assert refusal(build_model, factory) == "shares '2.weight'"
 
 
+def test_a_weight_that_was_moved_is_still_known_in_another_module():
+    weight = nn.Parameter(torch.randn(CLASSES, PIXELS))
+
+    def factory(shape, classes):
+        model = net()
+        model[1].weight = weight
+        return model
+
+    build_model(factory, SHAPE, CLASSES).to(torch.float64).to(torch.float32)
+    gc.collect()
+    assert refusal(build_model, factory) == "shares '1.weight'"
+
+
 def test_freed_memory_is_no_common_memory():
     addresses = set()
     for _ in range(200):
@@ -266,6 +279,18 @@ def test_nothing_is_kept_alive():
     del model
     gc.collect()
     assert [ref() for ref in watched] == [None, None]
+
+
+def test_what_is_remembered_does_not_grow():
+    def notes():
+        gc.collect()
+        build_model(lambda shape, classes: net(backbone, width=5), SHAPE, CLASSES)
+        return sum(type(thing).__name__ == "_Note" for thing in gc.get_objects())
+
+    backbone = nn.Linear(PIXELS, 5).requires_grad_(False)
+    before = notes()
+    assert before
+    assert [notes() for _ in range(5)] == [before] * 5
 
 
 def test_tied_weights_within_a_network_are_its_own():
