@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -26,7 +26,8 @@ _FEW = 3
 
 _DRAWING = "draw from the global generators of torch, numpy or Python, which are seeded, not from one of your own"
 
-_SEEDS = (1, 1, 2)  # of three networks: equal seeds give equal weights, and no two share any
+_SEEDS = (1, 1, 2)
+"""Of three networks: equal seeds give equal weights, and no two share any."""
 
 
 def check_factory(factory: ModelFactory, shape: tuple[int, int, int], classes: int, batch_size: int) -> None:
@@ -109,7 +110,7 @@ class _Trial:
         wanted = [part.tensor for part in self._parts if part.trained]
         with _told("cannot be differentiated in evaluation mode", self._where, "let gradients flow there too"):
             loss = self._loss(images, " in evaluation mode")
-            found = torch.autograd.grad(loss, [images, *wanted], allow_unused=True)
+            found: Sequence[Tensor | None] = torch.autograd.grad(loss, [images, *wanted], allow_unused=True)
         if found[0] is None:
             what = "its output has no gradient over the images in evaluation mode"
             raise UserError(what, self._where, "leave out detach, comparisons and whole numbers on the way from them")

@@ -25,7 +25,8 @@ from l2tune.settings import ModelSettings
 ModelFactory = Callable[[tuple[int, int, int], int], nn.Module]
 """(C, H, W) and the number of classes K → a module of (N, C, H, W) → (N, K) logits, with fresh weights.
 
-Weights are drawn from torch's global generator; the caller seeds it, a factory must not."""
+Weights are drawn from a global generator, torch's, numpy's or Python's; the caller seeds them, a factory must not.
+Networks share nothing that training changes."""
 
 _BUILT_IN: dict[str, ModelFactory] = {"simple_cnn": simple_cnn, "small_resnet": small_resnet, "linear": linear}
 
