@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from l2tune.errors import UserError
 from l2tune.importing import is_reference, load_callable
+from l2tune.models.global_state import kept, seed_other_generators, set_defaults
 from l2tune.models.linear import linear
+from l2tune.models.sharing import check_fresh, parts_of
 from l2tune.models.simple_cnn import simple_cnn
 from l2tune.models.small_resnet import small_resnet
 from l2tune.settings import ModelSettings
@@ -22,7 +25,8 @@ from l2tune.settings import ModelSettings
 ModelFactory = Callable[[tuple[int, int, int], int], nn.Module]
 """(C, H, W) and the number of classes K → a module of (N, C, H, W) → (N, K) logits, with fresh weights.
 
-Weights are drawn from torch's global generator; the caller seeds it, a factory must not."""
+Weights are drawn from a global generator, torch's, numpy's or Python's; the caller seeds them, a factory must not.
+Networks share nothing that training changes."""
 
 _BUILT_IN: dict[str, ModelFactory] = {"simple_cnn": simple_cnn, "small_resnet": small_resnet, "linear": linear}
 
@@ -54,34 +58,114 @@ def make_factory(settings: ModelSettings) -> ModelFactory:
 def build_model(factory: ModelFactory, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Call a factory and check that its network takes these images; lazy layers get their weights here.
 
+    Python's and numpy's global generators are seeded from the state of torch's, so that weights drawn from them follow
+    the same seed. They and torch's settings are afterwards as they were.
+
+    Returns:
+        The network, on the CPU and in float32.
+
     Raises:
-        UserError: The factory fails, or its network does not map (N, C, H, W) to (N, K).
+        UserError: The factory fails, its network does not map (N, C, H, W) to (N, K), or it shares with an earlier
+            network what training changes.
     """
-    where = f"model {getattr(factory, '__qualname__', type(factory).__qualname__)!r}"
+    where = place_of(factory)
+    with kept():
+        set_defaults()
+        seed_other_generators()
+        model = _call(factory, shape, classes, where)
+    training = model.training
+    _check_weights(model, where)
+    if any(t.device.type != "cpu" or (t.is_floating_point() and t.dtype != torch.float32) for t in _tensors(model)):
+        model.to("cpu", torch.float32)  # as training has it
+    model.eval()  # batch statistics stay as they are, and nothing is drawn for dropout
+    try:
+        with kept(), torch.no_grad():
+            set_defaults(gradients=False)
+            seed_other_generators()
+            output = model(torch.zeros(2, *shape, dtype=torch.float32, device="cpu"))
+    except (Exception, SystemExit) as error:
+        size = "×".join(map(str, shape))
+        fix = "choose a network for this size, or another --image-size"
+        raise UserError(f"cannot take images of {size} ({first_line(error)})", where, fix) from None
+    check_logits(output, 2, classes, where)
+    _check_weights(model, where)
+    unused = [part.name for part in parts_of(model) if is_lazy(part.tensor)]
+    if unused:
+        raise UserError(f"{unused[0]!r} is lazy, and no forward pass reaches it", where, "remove the layer, or use it")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError("has no parameters to train", where, "return a network with weights that require gradients")
+    check_fresh(model, sample_images(2, shape), where)
+    return model.train(training)
+
+
+def place_of(factory: ModelFactory) -> str:
+    """The factory's name, for messages."""
+    return f"model {getattr(factory, '__qualname__', type(factory).__qualname__)!r}"
+
+
+def sample_images(count: int, shape: tuple[int, int, int]) -> Tensor:
+    """(count, C, H, W) as training would give: normalized; the same in every call."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    return torch.randn(count, *shape, generator=generator, dtype=torch.float32, device="cpu")
+
+
+def check_logits(output: object, images: int, classes: int, where: str, when: str = "") -> Tensor:
+    """A network's output, if it is real numbers of shape (N, K).
+
+    Raises:
+        UserError: It is something else.
+    """
+    number = {1: "one image", 2: "two images"}.get(images, f"{images} images")
+    fix = f"return logits of shape ({images}, {classes})"
+    if not isinstance(output, Tensor):
+        raise UserError(f"gave a {type(output).__name__} for {number}{when}", where, fix)
+    if output.is_nested or output.layout != torch.strided:
+        kind = "nested" if output.is_nested else str(output.layout).removeprefix("torch.").removesuffix("_coo")
+        raise UserError(f"gave a {kind} tensor for {number}{when}", where, fix)
+    if output.shape != (images, classes):
+        raise UserError(f"gave shape {tuple(output.shape)} for {number}{when}", where, fix)
+    if not output.is_floating_point():
+        kind = str(output.dtype).removeprefix("torch.")
+        raise UserError(f"gave numbers of type {kind} for {number}{when}", where, f"{fix}, in float32")
+    if output.device.type != "cpu":
+        what = f"gave an output on {output.device} for {number} on the CPU{when}"
+        raise UserError(what, where, "compute where the images are")
+    return output
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its kind where it says nothing."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _call(factory: ModelFactory, shape: tuple[int, int, int], classes: int, where: str) -> nn.Module:
     try:
         model = factory(shape, classes)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         fix = "it is called as factory((channels, height, width), classes)"
         raise UserError(f"the factory failed with {type(error).__name__}: {error}", where, fix) from None
     if not isinstance(model, nn.Module):
         raise UserError(f"the factory gave a {type(model).__name__}", where, "return a torch.nn.Module")
-    training = model.training
-    model.eval()  # batch statistics stay as they are, and nothing is drawn for dropout
-    try:
-        with torch.no_grad():
-            output = model(torch.zeros(2, *shape))
-    except Exception as error:
-        size = "×".join(map(str, shape))
-        fix = "choose a network for this size, or another --image-size"
-        raise UserError(f"cannot take images of {size} ({_first_line(error)})", where, fix) from None
-    if not isinstance(output, torch.Tensor) or output.shape != (2, classes):
-        found = f"shape {tuple(output.shape)}" if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
-        raise UserError(f"gave {found} for two images", where, f"return logits of shape (2, {classes})")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UserError("has no parameters to train", where, "return a network with weights that require gradients")
-    return model.train(training)
+    return model
+
+
+def _check_weights(model: nn.Module, where: str) -> None:
+    """Refuse numbers that training in float32 would lose, and weights without numbers."""
+    for part in parts_of(model):
+        tensor = part.tensor
+        if tensor.is_meta:
+            what = f"{part.name!r} is on the meta device, without values"
+            raise UserError(what, where, "build the network on the CPU")
+        weight = isinstance(tensor, nn.Parameter) and tensor.is_floating_point() and tensor.dtype != torch.float32
+        if weight or tensor.is_complex():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise UserError(f"{part.name!r} is {kind}", where, "build the network in float32, as it is trained")
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [part.tensor for part in parts_of(model)]
 
 
 def _torchvision_factory(name: str, *, pretrained: bool) -> ModelFactory:
@@ -113,7 +197,7 @@ def _pretrained(name: str, builder: Any) -> nn.Module:
         with _only_weights():
             model: nn.Module = builder(weights="DEFAULT", **options)
     except (OSError, RuntimeError, ValueError) as error:
-        cause = _first_line(error)
+        cause = first_line(error)
         raise UserError(
             f"has no weights to start from ({cause})", f"--model {name}", "leave out --pretrained"
         ) from None
@@ -168,7 +252,3 @@ def _replace_head(model: nn.Module, classes: int) -> None:
     else:
         assert isinstance(head, nn.Conv2d)
         model.set_submodule(name, nn.Conv2d(head.in_channels, classes, head.kernel_size))  # type: ignore[arg-type]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
