@@ -13,8 +13,13 @@ folds anew and shifts the range by up to a quarter of a decade, so that no strat
 The first estimate guides l2tune by loss only: by error, the row without it is the same.
 
     python studies/benchmarks/search.py --synthetic --only l2tune           # curves whose minimizer is known
+    python studies/benchmarks/search.py --only l2tune --disguise turned     # the same scores under a name of their own
 
-Writes `results/search-METRIC.json` and `.md` (with `--picture`, `.svg`), or `results/synthetic-METRIC.*`.
+Disguised, l2tune gets the metric as a number of which it knows no more than which way is better: turned round, shifted
+below 0, or scaled. What it finds is judged by the metric itself.
+
+Writes `results/search-METRIC.json` and `.md` (with `--picture`, `.svg`), or `results/synthetic-METRIC.*`; disguised,
+`results/search-METRIC-DISGUISE.*`.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from multiprocessing import get_context
@@ -42,18 +47,17 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
-from l2tune.curve.regularization_curve import RegularizationCurve
+from l2tune.curve.choice import choose_best
+from l2tune.curve.observations import fit_curve
 from l2tune.members import EpochScores, Member
-from l2tune.metrics import Metric
+from l2tune.metrics import BUILT_IN, Metric
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.penalty.strength import log_grid
 from l2tune.records.keys import COMPLETE
 from l2tune.records.observations import observations, strength_of
-from l2tune.records.study import search_range
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.runner import Budget, run_search
-from l2tune.search.sampler import fit_curve
-from l2tune.search.stopping import StopWhenSettled, choose_best
+from l2tune.search.stopping import StopWhenSettled
 from l2tune.settings import build
 from l2tune.training.replay import ReplayRun, ReplayTrainer
 
@@ -63,18 +67,26 @@ EARLY = "Rank correlation across λ (those with at most twice the lowest metric)
 COSTS = (10, 15, 20, 25, 30, 40, 50, 75)
 Array = NDArray[np.float64]
 
+DISGUISES: dict[str, tuple[Metric, float, float]] = {
+    "turned": (Metric("turned", maximize=True), 0.0, -1.0),
+    "shifted": (Metric("shifted"), -1.0, 1.0),
+    "scaled": (Metric("scaled"), 0.0, 1e3),
+}
+"""Name → the metric as l2tune is told of it, and a and b of a + b · the recorded one."""
+
 
 class Recording(ReplayTrainer):
     """A recording that counts the epochs it is asked for, and knows its own best."""
 
-    def __init__(self, path: Path, metric: Metric, seed: int | None = None) -> None:
+    def __init__(self, path: Path, metric: str, seed: int | None = None) -> None:
         super().__init__(path)
         if seed is not None:
             order = np.random.default_rng(seed).permutation(self.folds)
             self.scores = {name: values[:, order] for name, values in self.scores.items()}
             self.ratios = None if self.ratios is None else self.ratios[:, order]
         self.name = path.name.removesuffix(".csv.gz")
-        self.metric: Metric = metric
+        self.metric = metric
+        self.disguise: str | None = None
         self.spent = 0
         tests = path.with_name(f"{self.name}.test.csv")
         table = pd.read_csv(tests) if tests.exists() else None
@@ -153,8 +165,9 @@ class Synthetic(Recording):
     IMAGES = 160
     REDRAWN = 0.3
 
-    def __init__(self, shape: str, metric: Metric, seed: int | None = None) -> None:
+    def __init__(self, shape: str, metric: str, seed: int | None = None) -> None:
         self.name, self.metric, self.spent, self.test_scores, self.ratios = shape, metric, 0, None, None
+        self.disguise = None
         self.folds, self.epochs = FOLDS, 1
         self.strengths = np.array([0.0, *np.geomspace(1e-6, 1.0, 121)])
         kind = SHAPES[shape]
@@ -232,7 +245,19 @@ class CountedRun(ReplayRun):
     def __next__(self) -> Sequence[EpochScores]:
         scores = super().__next__()
         self._recording.spent += len(scores)
-        return scores
+        if self._recording.disguise is None:
+            return scores
+        told, shift, factor = DISGUISES[self._recording.disguise]
+        return [
+            replace(
+                s,
+                others={
+                    f"{part}_{told}": shift + factor * s.score(f"{part}_{self._recording.metric}")
+                    for part in ("train", "val")
+                },
+            )
+            for s in scores
+        ]
 
 
 @dataclass
@@ -305,27 +330,31 @@ def by_optuna(sampler: str, pruner: str, *, estimate: bool = True, **settings: A
             }
             | settings
         )
-        study = optuna.create_study(sampler=make_sampler(given), pruner=make_pruner(given))
+        told = BUILT_IN[recording.metric] if recording.disguise is None else DISGUISES[recording.disguise][0]
+        study = optuna.create_study(
+            sampler=make_sampler(given),
+            pruner=make_pruner(given),
+            direction="maximize" if told.maximize else "minimize",
+        )
         objective = CrossValidationObjective.from_settings(given, recording, {"class_names": list("0123456789")})
-
-        def curve() -> RegularizationCurve | None:
-            return fit_curve(study, *search_range(study, low, high))
+        objective.metric = told
 
         def note(trial: FrozenTrial) -> None:
             if trial.user_attrs.get(COMPLETE) and outcome.settled is None:
                 outcome.settled = outcome.costs[-1]
             if ours:
-                fitted, scores = curve(), observations(study).by_strength()
-                outcome.note(recording.cost, choose_best(fitted, scores) if fitted else 0.0)
+                seen = observations(study)
+                fitted = fit_curve(seen)
+                outcome.note(recording.cost, choose_best(fitted, seen.by_strength()) if fitted else 0.0)
             else:
                 whole = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
                 chosen = min(whole, key=lambda t: t.value if t.value is not None else np.inf, default=None)
-                outcome.note(recording.cost, strength_of(chosen) if chosen else 0.0)
+                outcome.note(recording.cost, (strength_of(chosen) if chosen else None) or 0.0)
 
         run_search(
             study, objective, Budget(given.search.trials), settle=StopWhenSettled() if ours else None, on_trial=note
         )
-        fitted = curve()
+        fitted = fit_curve(observations(study))
         if ours and fitted is not None:
             outcome.interval = fitted.interval
         if outcome.settled is None:
@@ -395,11 +424,12 @@ DRAWN += ("grid, anova race", "grid, successive halving")
 """In the picture, which has room for eight."""
 
 
-def search(source: Path | str, metric: Metric, strategy: str, seed: int) -> Outcome:
+def search(source: Path | str, metric: str, strategy: str, seed: int, disguise: str | None = None) -> Outcome:
     """Run one search over a recording's file or a synthetic shape."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore")
     recording = open_recording(source, metric, seed)
+    recording.disguise = disguise
     shift = 10 ** np.random.default_rng(seed).uniform(-0.25, 0.25)
     bounds = float(recording.strengths[1] * shift), float(recording.strengths[-1] * shift)
     outcome = Outcome(recording.name, strategy, seed, bounds)
@@ -410,7 +440,7 @@ def search(source: Path | str, metric: Metric, strategy: str, seed: int) -> Outc
     return outcome
 
 
-def open_recording(source: Path | str, metric: Metric, seed: int | None = None) -> Recording:
+def open_recording(source: Path | str, metric: str, seed: int | None = None) -> Recording:
     """A recording's file or a synthetic shape."""
     return Recording(source, metric, seed) if isinstance(source, Path) else Synthetic(source, metric, seed)
 
@@ -487,7 +517,7 @@ def rank_correlations(recording: Recording) -> dict[str, float]:
     return {f"{share:.0%}": float(spearmanr(means[good, epoch], means[good, -1])[0]) for share, epoch in at.items()}
 
 
-def draw(table: pd.DataFrame, metric: Metric, file: Path) -> None:
+def draw(table: pd.DataFrame, metric: str, file: Path) -> None:
     """Mean gain against fits spent, one panel per recording where λ > 0 beats λ = 0; needs kaleido and a Chromium."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
@@ -534,6 +564,7 @@ def main() -> None:
     parser.add_argument("--name", nargs="*", help="only these recordings or shapes")
     parser.add_argument("--only", nargs="*", choices=list(STRATEGIES), help="only these strategies")
     parser.add_argument("--metric", choices=["loss", "error"], default="loss")
+    parser.add_argument("--disguise", choices=list(DISGUISES), help="tell l2tune no more than which way is better")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--picture", action="store_true", help="draw gain against fits, too (needs kaleido)")
@@ -546,10 +577,12 @@ def main() -> None:
     if given.name:
         sources = [s for s in sources if (s.name.removesuffix(".csv.gz") if isinstance(s, Path) else s) in given.name]
     strategies = given.only or list(STRATEGIES)
+    if given.disguise and any(not name.startswith("l2tune") for name in strategies):
+        parser.error("only l2tune can be told less: give --only l2tune with --disguise")
     began = time.perf_counter()
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [
-            pool.submit(search, source, given.metric, strategy, seed)
+            pool.submit(search, source, given.metric, strategy, seed, given.disguise)
             for source in sources
             for strategy in strategies
             for seed in range(given.seeds)
@@ -589,6 +622,7 @@ def main() -> None:
         "searches": searches,
     }
     file = f"{'synthetic' if given.synthetic else 'search'}-{given.metric}"
+    file += f"-{given.disguise}" if given.disguise else ""
     (given.out / f"{file}.json").write_text(json.dumps(_without_nan(content), separators=(",", ":")) + "\n")
     head = f"# Search strategies, validation {given.metric}, {given.seeds} seeds each, {about['date']}\n\n"
     tail = f"## {EARLY}\n\n{rows_as_markdown(early)}\n" if recordings else ""
