@@ -186,20 +186,19 @@ def _changes(
     metric: Metric,
 ) -> list[str]:
     """How the study differs from what is asked for now, a phrase each."""
+    before, now = (
+        f"the function {side.get('function')}" if side.get("engine") == "function" else "l2tune's own trainer"
+        for side in (stored[PREFIX + "trainer"], trainer)
+    )
+    if before != now:
+        return [f"{before} trained, now {now} does"]
+    source = stored[PREFIX + "trainer"].get("source")
+    if source is not None and source != trainer.get("source"):
+        return [f"the source of {now} has changed"]
     settings = stored[PREFIX + "settings"]
     changed = differences({k: v for k, v in settings.items() if k in identity}, identity)
     if not changed and METRIC in stored and metric_from(stored[METRIC]) != metric:
         changed = [f"the metric was {metric_from(stored[METRIC])}, now {metric}"]
-    before = stored[PREFIX + "trainer"]
-    if not changed and before.get("engine") == "function" != trainer.get("engine"):
-        changed = [f"a function of yours trained ({before.get('function')}), now l2tune's own trainer does"]
-    if not changed and trainer.get("engine") == "function":
-        if before.get("engine") != "function":
-            changed = [f"l2tune's own trainer trained, now the function {trainer.get('function')} does"]
-        elif before.get("function") != trainer.get("function"):
-            changed = [f"fit was {before.get('function')}, now {trainer.get('function')}"]
-        elif before.get("source") not in (None, trainer.get("source")):
-            changed = [f"the source of fit {trainer.get('function')} has changed"]
     old, new = stored[PREFIX + "data"], data
     if not changed and old.get("fingerprint") != new.get("fingerprint"):
         first, second = ((side.get("fingerprint") or "none")[:8] for side in (old, new))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Any, TypeGuard
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -32,7 +34,8 @@ FIRST_FACTORS = (1.0, 10.0, 0.1)
 """The same around a first estimate, which is good to about a decade."""
 
 _FAILED_DECADES = 0.25
-"""So close to a λ whose trial failed nothing is proposed: what made it fail may well make its neighbour fail."""
+"""So close to a λ whose trial failed nothing is proposed: what made it fail may well make its neighbour fail. Between
+two such λ, and from two such at an end of the range on, nothing is."""
 
 _TURN = threading.Lock()
 """Threads propose one after the other, each aware of what the others have just been given."""
@@ -140,7 +143,7 @@ class FoldCurveSampler(BaseSampler):
         proposal = low
         for _ in range(1 + undrawn):
             if curve is None or len(seen.tried) < min(len(tried), len(FIRST_PLACES)) or len(tried) < len(FIRST_PLACES):
-                proposal = _first(low, high, seen.first_estimate, tried)
+                proposal = _first(low, high, seen.first_estimate, tried, failed)
             else:
                 proposal = _most_promising(curve, seen, pending, tried, failed, (low, high))
             tried.add(proposal)
@@ -182,7 +185,7 @@ def _failed(trials: Sequence[FrozenTrial], parameter: StrengthParameter) -> set[
     }
 
 
-def _first(low: float, high: float, estimate: float | None, tried: set[float]) -> float:
+def _first(low: float, high: float, estimate: float | None, tried: set[float], failed: set[float]) -> float:
     """One of the first strengths: around the estimate if it lies in the range, else spread over it."""
     candidates: list[float] = []
     if estimate is not None and low <= estimate <= high:
@@ -191,8 +194,9 @@ def _first(low: float, high: float, estimate: float | None, tried: set[float]) -
     spread = [*FIRST_PLACES, *((k * golden) % 1 for k in range(1, 2 * len(tried) + 8))]
     candidates += [low * (high / low) ** place for place in spread]
     gap = min(0.1, math.log(high / low) / (4 * len(candidates)))
-    free = (c for c in candidates if all(abs(math.log(c / other)) > gap for other in tried))
-    return float(np.clip(next(free, candidates[0]), low, high))
+    free = [c for c in candidates if all(abs(math.log(c / other)) > gap for other in tried)]
+    calm = (c for c in free if all(abs(math.log10(c / other)) > _FAILED_DECADES for other in failed))
+    return float(np.clip(next(calm, next(iter(free), candidates[0])), low, high))
 
 
 def _most_promising(
@@ -208,13 +212,28 @@ def _most_promising(
     candidates = curve.candidates
     pitch = 0.25 * math.log(candidates[1] / candidates[0])
     gain[(candidates < ends[0] * (1 - 1e-9)) | (candidates > ends[1] * (1 + 1e-9))] = -np.inf
-    for strengths, distance in ((tried, pitch), (failed, _FAILED_DECADES * math.log(10))):
-        if strengths:
-            logs = np.log(candidates)[:, None] - np.log(np.array(sorted(strengths)))[None, :]
-            free = np.abs(logs).min(axis=1) >= distance
-            if (free & np.isfinite(gain)).any():
-                gain[~free] = -np.inf
+    for taken in (_beside(candidates, tried, pitch), _beside_failures(candidates, tried, failed)):
+        if (~taken & np.isfinite(gain)).any():
+            gain[taken] = -np.inf
     return float(candidates[int(gain.argmax())])
+
+
+def _beside(candidates: NDArray[np.float64], strengths: Collection[float], distance: float) -> NDArray[np.bool_]:
+    """(n,) whether a candidate is closer than this to one of the strengths, in natural logarithms."""
+    logs = np.log(candidates)[:, None] - np.log(np.array(sorted(strengths)))[None, :]
+    return np.asarray((np.abs(logs) < distance).any(axis=1))
+
+
+def _beside_failures(candidates: NDArray[np.float64], tried: set[float], failed: set[float]) -> NDArray[np.bool_]:
+    """(n,) whether a candidate lies where λs failed: see `_FAILED_DECADES`."""
+    taken = _beside(candidates, failed, _FAILED_DECADES * math.log(10))
+    places = [-math.inf, *sorted(tried | failed), math.inf]
+    bad = [place in failed for place in places]
+    bad[0], bad[-1] = all(bad[1:3]), all(bad[-3:-1])
+    for (left, right), both in zip(pairwise(places), map(all, pairwise(bad)), strict=True):
+        if both:
+            taken |= (candidates > left) & (candidates < right)
+    return taken
 
 
 def _pending(
