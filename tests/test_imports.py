@@ -17,7 +17,9 @@ import l2tune
 ROOT = Path(l2tune.__file__).parent
 
 ORDER = (
+    ("l2tune.terminal_text", "l2tune.storage_url"),
     ("l2tune.errors",),
+    ("l2tune.given",),
     ("l2tune.penalty.strength", "l2tune.importing", "l2tune.analysis.paired_test", "l2tune.analysis.bias_variance"),
     ("l2tune.settings",),
     ("l2tune.members",),
@@ -159,7 +161,13 @@ def test_imports_go_in_one_direction(module: str) -> None:
     assert against == []
 
 
-@pytest.mark.parametrize("module", inside("l2tune.errors", "l2tune.penalty.strength", "l2tune.importing"))
+@pytest.mark.parametrize(
+    "module",
+    inside(
+        *("l2tune.errors", "l2tune.penalty.strength", "l2tune.importing"),
+        *("l2tune.given", "l2tune.storage_url", "l2tune.terminal_text"),
+    ),
+)
 def test_the_first_parts_need_the_standard_library_only(module: str) -> None:
     assert others({imported.name for imported in imports_of(module)} | loaded_with(module)) == set()
 

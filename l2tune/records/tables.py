@@ -35,6 +35,7 @@ from l2tune.errors import UserError
 from l2tune.members import EpochScores
 from l2tune.penalty.strength import weight_decay
 from l2tune.settings import differences
+from l2tune.storage_url import shown_settings
 
 Metric = Literal["loss", "error"]
 
@@ -247,7 +248,7 @@ def whole_study(study: optuna.Study) -> optuna.Study:
 
 def stored_settings(study: optuna.Study) -> dict[str, Any]:
     """The flat settings that the study was begun with; empty for a study of the user's own."""
-    return dict(study.user_attrs.get(PREFIX + "settings", {}))
+    return shown_settings(study.user_attrs.get(PREFIX + "settings", {}))
 
 
 def strength_of(trial: FrozenTrial, parameter: str = PARAMETER) -> float:
@@ -478,7 +479,7 @@ def read_study(study: optuna.Study) -> StudyRecord:
         metric=metric,
         folds=folds,
         range=drawn_range(study),
-        **{name: dict(attrs.get(PREFIX + name, {})) for name in _PARTS},
+        **{name: dict(attrs.get(PREFIX + name, {})) for name in _PARTS} | {"settings": stored_settings(study)},
         fits=fit_table,
         epochs=_table(
             epochs, {"trial": int, "lambda": float, "fold": int, "epoch": int} | dict.fromkeys(_SCORES, float)

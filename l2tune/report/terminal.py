@@ -10,6 +10,7 @@ import numpy as np
 
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.penalty.strength import format_lambda
+from l2tune.terminal_text import readable
 from l2tune.tradeoff import Tradeoff
 
 _ROWS = 9
@@ -25,11 +26,12 @@ def render(tradeoff: Tradeoff, width: int | None = None, *, ascii_only: bool | N
     width = width or min(shutil.get_terminal_size().columns, 100)
     if ascii_only is None:
         ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
-    text = "\n".join(textwrap.wrap(tradeoff.verdict, width))
+    encoding = "ascii" if ascii_only else "utf-8"
+    text = "\n".join(textwrap.wrap(readable(tradeoff.verdict, encoding), width))
     drawn = text + "\n"
     if tradeoff.curve is not None:
         drawn += "\n" + "\n".join(_draw(tradeoff, tradeoff.curve, width, ascii_only)) + "\n"
-    return drawn if not ascii_only else drawn.replace("λ", "lambda").encode("ascii", "replace").decode()
+    return readable(drawn, encoding)
 
 
 def _draw(tradeoff: Tradeoff, curve: RegularizationCurve, width: int, ascii_only: bool) -> list[str]:
@@ -67,4 +69,6 @@ def _draw(tradeoff: Tradeoff, curve: RegularizationCurve, width: int, ascii_only
         band[column] = "<" if strength < tradeoff.band[0] else ">" if strength > tradeoff.band[1] else "="
     lines.append(" " * 10 + "".join(band))
     legend = f"validation {metric} over λ; < overfits, = within one standard error of the best, > underfits"
-    return lines + [" " * 10 + line for line in textwrap.wrap(legend, columns)]
+    return lines + [
+        " " * 10 + line for line in textwrap.wrap(readable(legend, "ascii" if ascii_only else "utf-8"), columns)
+    ]

@@ -104,7 +104,7 @@ def test_a_trial_that_died_at_birth_is_given_up(tmp_path: Path, monkeypatch: pyt
     with warnings.catch_warnings(action="ignore"):
         study.ask()
     assert requeue_lost_trials(study) == 0, "it may be coming to life just now"
-    monkeypatch.setattr("l2tune.search.study.BIRTH_SECONDS", -1)
+    monkeypatch.setattr("l2tune.search.storage.BIRTH_SECONDS", -1)
     assert requeue_lost_trials(study) == 1
     assert [t.state for t in study.trials] == [TrialState.FAIL], "there is no λ to queue again"
 
