@@ -108,6 +108,12 @@ def test_a_port_is_a_whole_number(empty: Path, words: list[str]) -> None:
     assert (status, errors) == (2, f'l2tune: Invalid value for --port: unable to convert "{words[1]}" into int.\n')
 
 
+def test_artifacts_are_named_by_a_path(empty: Path) -> None:
+    status, _, errors = call("dashboard", "--artifacts", "x" * 300)
+    assert status == 2
+    assert errors == f"l2tune: --artifacts: '{'x' * 59}… (302 characters) is too long; give a shorter path\n"
+
+
 @pytest.mark.parametrize("command", ["report", "fit"])
 @pytest.mark.parametrize("name", ["../../evil", "..", "esc\x1b[31mred", "two\nlines"])
 def test_a_name_from_a_storage_does_not_lead_elsewhere(odd_names: list[str], command: str, name: str) -> None:
@@ -184,6 +190,14 @@ def test_a_password_in_an_old_study_is_not_shown(make_study: MakeStudy) -> None:
     page = render_page(tradeoff)
     assert "hunter2" not in results_json(tradeoff).decode() + page
     assert "--storage postgresql://bob@db/l2" in page
+
+
+def test_settings_that_are_refused_today_do_not_hinder_the_report(make_study: MakeStudy) -> None:
+    study = make_study(lambda s: 0.5 + s, lambda s: 0.1 + s)
+    study.set_user_attr("l2tune:settings", study.user_attrs["l2tune:settings"] | {"study": "v1.", "seed": 2**40})
+    page = render_page(Tradeoff.from_study(study))
+    assert "cannot name a study" in page
+    assert f"&quot;seed&quot;: {2**40}" in page
 
 
 @pytest.fixture
