@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -10,6 +11,8 @@ from cyclopts import App, CycloptsError
 
 from l2tune import __version__
 from l2tune.errors import SearchAborted, UserError
+from l2tune.storage_url import without_passwords
+from l2tune.terminal_text import one_line, printable, write_readably
 
 app = App(
     name="l2tune",
@@ -34,6 +37,7 @@ for _name, _help in {
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0, 1 for a search that had to give up, 2 for bad input, 130 for Ctrl-C."""
+    write_readably(sys.stdout, sys.stderr)
     try:
         app(argv)
     except (CycloptsError, UserError) as error:
@@ -45,9 +49,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if "optuna" in sys.modules:
+            from l2tune.search.storage import DATABASE_ERRORS, reason
+
+            if isinstance(error, DATABASE_ERRORS):
+                _fail(f"the storage cannot be read or written ({reason(error)})", 2)
+        sys.stderr.write(printable(without_passwords(traceback.format_exc())))
+        sys.exit(1)
     sys.exit(0)
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"l2tune: {' '.join(message.split())}", file=sys.stderr)
+    print(f"l2tune: {one_line(without_passwords(message))}", file=sys.stderr)
     sys.exit(status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from l2tune.terminal_text import one_line
+
 
 class UserError(ValueError):
     """Bad input, told in the user's words.
@@ -15,7 +17,7 @@ class UserError(ValueError):
     def __init__(self, what: str, where: str = "", fix: str = "") -> None:
         self.what, self.where, self.fix = what, where, fix
         line = f"{where}: {what}" if where else what
-        super().__init__(" ".join((f"{line}; {fix}" if fix else line).split()))
+        super().__init__(one_line(f"{line}; {fix}" if fix else line))
 
     def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
         return type(self), (self.what, self.where, self.fix)

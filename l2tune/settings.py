@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from l2tune.errors import UserError
+from l2tune.given import as_kind, check_path, check_study_name, shown_value
 from l2tune.penalty.strength import check_range
+from l2tune.storage_url import shown_settings
 
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 FUNCTION_SETTINGS = frozenset(
@@ -33,8 +35,21 @@ l2tune's trainer."""
 TORCHVISION_SOURCES = ("mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn")
 
 
+LOWEST_LAMBDA, HIGHEST_LAMBDA = 1e-12, 1e6
+"""Beyond these a penalty does nothing at all, or leaves nothing of the network."""
+NARROWEST_RANGE = 1.01
+"""Highest over lowest λ of a range at least."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_it_is(cls, value: Any, info: ValidationInfo) -> Any:
+        """A value of the kind that the setting has: 3.7 is no number of epochs, nor is "3" or true."""
+        assert info.field_name is not None
+        return as_kind(value, cls.model_fields[info.field_name].annotation)
 
 
 def _setting(default: Any, description: str, *, flat: str | None = None, identity: bool = True, **limits: Any) -> Any:
@@ -58,12 +73,17 @@ class DataSettings(_Section):
         flat="data_root",
         identity=False,
     )
-    subset: int | None = _setting(None, "Use a stratified part of this many training images", ge=4)
+    subset: int | None = _setting(None, "Use a stratified part of this many training images", ge=4, le=10**9)
     image_size: int | None = _setting(None, "Side in pixels that a folder's images are resized to", ge=4, le=1024)
     grayscale: bool = _setting(False, "Read a folder's images as grayscale")
     augment: tuple[Literal["flip", "shift"], ...] = _setting(
         (), "Random augmentation of training batches: flip (left-right), shift (up to an eighth of the side)"
     )
+
+    @field_validator("source", "root")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        return None if value is None else check_path(value)
 
 
 class ModelSettings(_Section):
@@ -75,6 +95,11 @@ class ModelSettings(_Section):
         flat="model",
     )
     pretrained: bool = _setting(False, "Start a torchvision model from its published weights (downloads them)")
+
+    @field_validator("name")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        return check_path(value)
 
 
 class PenaltySettings(_Section):
@@ -88,15 +113,23 @@ class PenaltySettings(_Section):
     regularize: Literal["weights", "all"] = _setting(
         "weights", "weights of convolutions and linear layers, or all parameters"
     )
-    lambda_range: tuple[float, float] = _setting((1e-6, 1.0), "Lowest and highest λ to search")
+    lambda_range: tuple[float, float] = _setting((1e-6, 1.0), "Lowest and highest λ to search, from 1e-12 to 1e6")
     reference_weight_decay: float | None = _setting(
-        None, "A weight decay, say a textbook's, to mark in the report", identity=False, gt=0
+        None, "A weight decay, say a textbook's, to mark in the report", identity=False, gt=0, le=2 * HIGHEST_LAMBDA
     )
 
     @field_validator("lambda_range")
     @classmethod
     def _searchable(cls, value: tuple[float, float]) -> tuple[float, float]:
-        return check_range(*value)
+        low, high = check_range(*value)
+        if low < LOWEST_LAMBDA or high > HIGHEST_LAMBDA:
+            beyond = low if low < LOWEST_LAMBDA else high
+            raise UserError(
+                f"{beyond:g} is no strength to search", fix=f"stay within {LOWEST_LAMBDA:g} and {HIGHEST_LAMBDA:g}"
+            )
+        if high < low * NARROWEST_RANGE:
+            raise UserError(f"{low!r} to {high!r} is no range to search", fix="give a high end 1 % above the low one")
+        return low, high
 
 
 class TrainingSettings(_Section):
@@ -106,8 +139,8 @@ class TrainingSettings(_Section):
     lr: float = _setting(DEFAULT_LR["sgd"], "Peak learning rate (default: 0.1 for sgd, 0.001 for adam and adamw)", gt=0)
     momentum: float = _setting(0.9, "Nesterov momentum of sgd", ge=0, lt=1)
     schedule: Literal["one-cycle", "cosine", "constant"] = _setting("one-cycle", "Course of the learning rate")
-    epochs: int = _setting(30, "Passes over a fold's training images", ge=1)
-    batch_size: int = _setting(128, "Images per step", ge=1)
+    epochs: int = _setting(30, "Passes over a fold's training images", ge=1, le=10**6)
+    batch_size: int = _setting(128, "Images per step", ge=1, le=10**9)
     precision: Literal["auto", "float32", "bfloat16"] = _setting("auto", "auto: bfloat16 on CUDA, else float32")
     engine: Literal["auto", "sequential", "population"] = _setting(
         "auto", "sequential: one network at a time; population: stacked on the GPU", identity=False
@@ -117,17 +150,19 @@ class TrainingSettings(_Section):
     @classmethod
     def _lr_by_optimizer(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("lr") is None:
-            values = {**values, "lr": DEFAULT_LR.get(values.get("optimizer", "sgd"), 1e-3)}
+            values = {**values, "lr": DEFAULT_LR.get(str(values.get("optimizer", "sgd")), 1e-3)}
         return values
 
 
 class SearchSettings(_Section):
     """How λ is searched and scored."""
 
-    folds: int = _setting(5, "Folds of the cross-validation", ge=2)
-    repeats: int = _setting(1, "Times the cross-validation is repeated with new folds", ge=1)
-    trials: int = _setting(40, "Strengths to try at most, over all calls on this study", identity=False, ge=1)
-    timeout: float | None = _setting(None, "Seconds after which no new strength is begun", identity=False, gt=0)
+    folds: int = _setting(5, "Folds of the cross-validation", ge=2, le=10**4)
+    repeats: int = _setting(1, "Times the cross-validation is repeated with new folds", ge=1, le=10**3)
+    trials: int = _setting(40, "Strengths to try at most, over all calls on this study", identity=False, ge=1, le=10**5)
+    timeout: float | None = _setting(
+        None, "Seconds after which no new strength is begun", identity=False, gt=0, le=10**9
+    )
     metric: Literal["loss", "error", "accuracy"] = _setting(
         "loss", "What λ is chosen by: validation cross-entropy, error rate or accuracy"
     )
@@ -136,8 +171,11 @@ class SearchSettings(_Section):
         "racing", "What stops a hopeless λ: racing and wilcoxon after a fold; median, hyperband, halving after an epoch"
     )
     extend_range: bool = _setting(True, "Widen --lambda-range when the best λ lies at its end")
-    audit: int = _setting(0, "Finish this many pruned strengths at the end: was pruning right?", identity=False, ge=0)
-    seed: int = _setting(0, "Of folds, initial weights, batch order and proposals", ge=0)
+    audit: int = _setting(
+        0, "Finish this many pruned strengths at the end: was pruning right?", identity=False, ge=0, le=10**5
+    )
+    # Optuna's samplers take 32 bits
+    seed: int = _setting(0, "Of folds, initial weights, batch order and proposals", ge=0, le=2**32 - 1)
 
 
 class Settings(_Section):
@@ -145,7 +183,10 @@ class Settings(_Section):
 
     study: str = _setting("", "Name of the study (default: from the data and the model)", identity=False)
     storage: str = _setting(
-        "sqlite:///l2tune.db", "Any Optuna storage URL, or a path: .db for SQLite, .log for a journal", identity=False
+        "sqlite:///l2tune.db",
+        "Any Optuna storage URL, or a path: .db for SQLite, .log for a journal",
+        identity=False,
+        repr=False,  # it may hold a password
     )
     out: str = _setting("", "Folder for the results (default: runs/STUDY)", identity=False)
     device: str = _setting("auto", "auto (CUDA when there is one), cpu, cuda, cuda:1", identity=False)
@@ -174,10 +215,13 @@ class Settings(_Section):
 
     @field_validator("study")
     @classmethod
-    def _file_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", value) or value in (".", ".."):
-            raise UserError(f"{value!r} cannot name a study", fix="use letters, digits, dots and dashes")
-        return value
+    def _study_name(cls, value: str) -> str:
+        return check_study_name(value, fix="use letters, digits, dots and dashes")
+
+    @field_validator("out")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        return check_path(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -188,25 +232,25 @@ class Settings(_Section):
         return self
 
     def flat(self) -> dict[str, Any]:
-        """Flat name → value, in the order of definition."""
-        return {name: _get(self, place) for name, place in PLACES.items()}
+        """Flat name → value, in the order of definition; the storage without its password."""
+        return shown_settings({name: _get(self, place) for name, place in PLACES.items()})
 
     def identity(self) -> dict[str, Any]:
         """What makes it this study: the flat settings without those that may change from call to call."""
         return {name: value for name, value in self.flat().items() if _extra(field_of(name))["identity"]}
 
     def toml(self) -> str:
-        """The settings as a TOML file that `build` reads back to the same settings."""
-        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+        """The settings as a TOML file that `build` reads back to the same settings, but for the storage's password."""
+        return tomli_w.dumps(_without_none(shown_settings(self.model_dump(mode="json"))))
 
     def command(self) -> str:
-        """The shortest `l2tune search` command with these settings."""
-        default = build({"study": self.study})
+        """The shortest `l2tune search` command with these settings; the storage without its password."""
+        default = build({"study": self.study}).flat()
         words = ["l2tune", "search"]
         if self.study != Settings.model_validate({"data": self.data, "model": self.model}).study:
-            words += ["--study", self.study]
+            words += _flag_words("study", self.study)
         for name, value in self.flat().items():
-            if name != "study" and value != default.flat()[name]:
+            if name != "study" and value != default[name]:
                 words += _flag_words(name, value)
         return shlex.join(words)
 
@@ -226,7 +270,7 @@ def build(given: Mapping[str, Any], file: Path | str | None = None, *, flags: bo
     origin: dict[tuple[str, ...], str] = {}
     for name, value in given.items():
         if name not in PLACES:
-            raise UserError("no such setting", f"--{name}" if flags else name, _did_you_mean(name, PLACES))
+            raise UserError("no such setting", f"--{name}" if flags else str(name), _did_you_mean(str(name), PLACES))
         if value is None:
             continue
         place = PLACES[name]
@@ -311,13 +355,16 @@ def _flag_words(name: str, value: Any) -> list[str]:
         return [f"--{flag}" if value else f"--no-{flag}"]
     if isinstance(value, tuple) and name != "lambda_range":
         return [word for item in value for word in (f"--{flag}", str(item))]
+    if isinstance(value, str) and (not value or value.startswith("-")):  # else it would be taken for a flag
+        return [f"--{flag}={value}"]
     return [f"--{flag}", *(str(item) for item in (value if isinstance(value, tuple) else (value,)))]
 
 
 def _short_name(source: str) -> str:
     """`photos/` → photos, `a/b.npz` → b, `pkg.module:function` → function."""
-    name = Path(source.rsplit(":", 1)[-1]).name
-    return re.sub(r"[^\w.-]+", "-", name.removesuffix(".npz")).strip("-.") or "study"
+    name = re.split(r"[:/\\]", source.rstrip("/\\"))[-1]
+    name = re.sub(r"[^\w.-]+", "-", name.removesuffix(".npz")).strip("-.")
+    return name.encode()[:90].decode(errors="ignore").strip("-.") or "study"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -333,7 +380,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot be read ({error.strerror})", str(path)) from None
     except UnicodeDecodeError:
         raise UserError("is not UTF-8 text", str(path), "give a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # TOMLDecodeError, numbers of thousands of digits, null bytes in a path
         raise UserError(f"is not valid TOML ({error})", str(path)) from None
 
 
@@ -342,7 +392,7 @@ def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str], file
     problem = error.errors()[0]
     place = tuple(str(key) for key in problem["loc"])
     where = next((origin[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origin), "")
-    key = ".".join(part for part in place if not part.isdigit())
+    key = ".".join(part for part in problem["loc"] if isinstance(part, str))
     where = where or (f"{file}: {key}" if file else key)
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, UserError):
@@ -359,7 +409,8 @@ def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str], file
         return UserError("no such key", where, _did_you_mean(place[-1], known))
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return UserError(f"{problem['input']!r} does not fit", where, message.replace("input should be", "it should be"))
+    message = message.replace("input should", "it should")
+    return UserError(f"{shown_value(problem['input'])} does not fit", where, message)
 
 
 def _did_you_mean(name: str, known: Mapping[str, Any] | list[str]) -> str:

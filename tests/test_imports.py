@@ -17,7 +17,9 @@ import l2tune
 ROOT = Path(l2tune.__file__).parent
 
 ORDER = (
+    ("l2tune.terminal_text", "l2tune.storage_url"),
     ("l2tune.errors",),
+    ("l2tune.given",),
     ("l2tune.importing", "l2tune.penalty.strength", "l2tune.optuna_internals"),
     ("l2tune.members", "l2tune.metrics", "l2tune.settings"),
     ("l2tune.curve",),
@@ -39,7 +41,7 @@ ORDER = (
 itself is the package's `__init__.py`: every module may take the version from it, and its own imports are for type
 checkers."""
 
-STRATEGIES = ("sampler", "pruner", "stopping", "completion", "widening", "workers", "given")
+STRATEGIES = ("sampler", "pruner", "stopping", "completion", "widening", "workers", "parameter")
 
 HEAVY = ("torch", "torchvision", "optuna", "sklearn", "scipy", "pandas", "plotly")
 
@@ -167,7 +169,13 @@ def test_no_module_leads_back_to_itself() -> None:
     assert [module for module in graph if module in reached(module)] == []
 
 
-@pytest.mark.parametrize("module", inside("l2tune.errors", "l2tune.penalty.strength", "l2tune.importing"))
+@pytest.mark.parametrize(
+    "module",
+    inside(
+        *("l2tune.errors", "l2tune.penalty.strength", "l2tune.importing"),
+        *("l2tune.given", "l2tune.storage_url", "l2tune.terminal_text"),
+    ),
+)
 def test_the_first_parts_need_the_standard_library_only(module: str) -> None:
     assert others({imported.name for imported in imports_of(module)} | loaded_with(module)) == set()
 

@@ -6,15 +6,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from l2tune.commands.flags import number
+
 
 def dashboard_command(
     *,
     storage: Annotated[str, Parameter(help="Storage of the searches")] = "sqlite:///l2tune.db",
     artifacts: Annotated[str, Parameter(help="Folder where searches keep their artifacts")] = "runs/artifacts",
-    port: Annotated[int, Parameter(help="Port on 127.0.0.1")] = 8080,
+    port: Annotated[int, Parameter(help="Port on 127.0.0.1", converter=number)] = 8080,
 ) -> None:
     """Open the Optuna dashboard on a storage, on this machine only (127.0.0.1). Ctrl-C ends it."""
+    from l2tune.given import check_path
     from l2tune.report.dashboard import serve
     from l2tune.search.storage import open_storage
 
+    check_path(artifacts, "--artifacts")
     serve(open_storage(storage, must_exist=True), artifacts, port=port)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from l2tune.commands.flags import number
+
 FIT_SCHEMA = 1
 
 
@@ -16,7 +18,7 @@ def fit_command(
     one_se: Annotated[
         bool, Parameter(help="Use λ_1se, the strongest λ that is as good, not λ_best", negative=())
     ] = False,
-    strength: Annotated[float | None, Parameter(name="--lambda", help="Use this λ instead")] = None,
+    strength: Annotated[float | None, Parameter(name="--lambda", help="Use this λ instead", converter=number)] = None,
     storage: Annotated[str, Parameter(help="Storage of the search")] = "sqlite:///l2tune.db",
     out: Annotated[str | None, Parameter(help="Folder for the network (default: runs/STUDY)")] = None,
     data_root: Annotated[str | None, Parameter(help="Where torchvision's data sets lie")] = None,
@@ -29,16 +31,17 @@ def fit_command(
     """
     import contextlib
     import json
-    import math
 
     from l2tune.commands.results import check_folder
     from l2tune.errors import UserError
+    from l2tune.given import results_folder
     from l2tune.penalty.strength import format_lambda, weight_decay
     from l2tune.search.storage import load_study, open_storage
+    from l2tune.settings import HIGHEST_LAMBDA
     from l2tune.tradeoff import Tradeoff
 
     found = load_study(open_storage(storage, must_exist=True), study)
-    folder = check_folder(out or f"runs/{study}")
+    folder = check_folder(out or results_folder(study))
     tradeoff = Tradeoff.from_study(found)
     where = f"study {study!r}"
     match tradeoff.record.trained_by:
@@ -48,8 +51,8 @@ def fit_command(
             name = tradeoff.record.trainer.get("function", "a trainer of yours")
             fix = "in Python: Tradeoff.from_study(study).refit(function), called as function(strength, seed)"
             raise UserError(f"was trained by {name}, which l2tune cannot call from here", where, fix)
-    if strength is not None and (one_se or not math.isfinite(strength) or strength < 0):
-        raise UserError(f"{strength:g} cannot be used", "--lambda", "give one λ ≥ 0, without --one-se")
+    if strength is not None and (one_se or not 0 <= strength <= HIGHEST_LAMBDA):
+        raise UserError(f"{strength:g} cannot be used", "--lambda", "give one λ from 0 to 1e6, without --one-se")
     if strength is None:
         strength = tradeoff.one_se_lambda if one_se else tradeoff.best_lambda
 

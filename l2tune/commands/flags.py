@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+import re
+from collections.abc import Callable, Sequence
+from types import NoneType
+from typing import Annotated, Any, get_args
 
-from cyclopts import Group, Parameter
+from cyclopts import CoercionError, Group, Parameter, Token
 
+from l2tune.errors import UserError
 from l2tune.settings import PLACES, field_of
 
 _GROUPS = {
@@ -35,12 +38,39 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     parameters = [*own, *(_flag(name) for name in PLACES)]
 
     def wrapped(*args: Any, **given: Any) -> Any:
+        for name, value in given.items():
+            if value is None:  # Cyclopts takes the words `none` and `null` for it
+                raise UserError(
+                    "none is no value", f"--{name.replace('_', '-')}", "leave the flag out, or give a value"
+                )
         return command(*args, **given)
 
     wrapped.__name__, wrapped.__doc__, wrapped.__module__ = command.__name__, command.__doc__, command.__module__
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapped
+
+
+def number(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Numbers as they are written: `--epochs 3.7` is not 3, `1_0` not 10, `none` not left out.
+
+    Raises:
+        CoercionError: A word is no number of this kind.
+    """
+    kinds = [one for one in get_args(kind) if one in (int, float)] or [kind]
+    values = [_number(kinds[0], token) for token in tokens]
+    return values[0] if kind in (int, float) else tuple(values)
+
+
+def _number(kind: Any, token: Token) -> int | float:
+    form = r"[+-]?[0-9]+" if kind is int else r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(nan|inf|infinity)"
+    try:
+        if re.fullmatch(form, token.value, re.IGNORECASE | re.ASCII):
+            value: int | float = kind(token.value)
+            return value
+    except ValueError:  # thousands of digits
+        pass
+    raise CoercionError(token=token, target_type=kind)
 
 
 def _flag(name: str) -> inspect.Parameter:
@@ -50,13 +80,17 @@ def _flag(name: str) -> inspect.Parameter:
     if "(default" not in text and default not in (None, "", (), False):
         shown = "yes" if default is True else " ".join(map(str, default)) if isinstance(default, tuple) else default
         text += f" (default: {shown})"
+    kind: Any = field.annotation
+    if NoneType in get_args(kind):
+        kind = next(one for one in get_args(kind) if one is not NoneType)
     parameter = Parameter(
         help=text,
+        converter=number if kind in (int, float, tuple[float, float]) else None,
         group=_GROUPS[section],
         consume_multiple=True,
         negative=None if field.annotation is bool else (),
         negative_iterable=(),
         show_default=False,
     )
-    annotation: Any = Annotated[field.annotation | None, parameter]  # type: ignore[operator]
+    annotation: Any = Annotated[kind | None, parameter]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

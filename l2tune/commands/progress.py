@@ -19,6 +19,7 @@ from l2tune.records.fold_record import fold_records
 from l2tune.records.observations import known_parameter, strength_of
 from l2tune.records.study import search_range
 from l2tune.settings import Settings
+from l2tune.terminal_text import one_line, readable
 
 
 class Progress:
@@ -33,9 +34,9 @@ class Progress:
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._live = self._console.is_terminal and not quiet
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             console=self._console,
             disable=not self._live,
             transient=True,
@@ -66,7 +67,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line that stays."""
         if line:
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.print(self._shown(line), markup=False, emoji=False, soft_wrap=True)
 
     def epoch(self, scores: Sequence[EpochScores]) -> None:
         """Note one epoch of the members in training."""
@@ -80,7 +81,7 @@ class Progress:
             self._task,
             total=self._epochs,
             completed=epoch,
-            text=f"λ {shown}, {where} of {self._folds} · {self.summary()} · {self._left()}",
+            text=self._shown(f"λ {shown}, {where} of {self._folds} · {self.summary()} · {self._left()}"),
         )
 
     def trial(self, trial: FrozenTrial) -> None:
@@ -109,6 +110,9 @@ class Progress:
         fits = self._member_epochs / self._epochs
         best = f", best λ so far {format_lambda(self._best[1])}" if self._best else ""
         return f"{fits:.0f} fits in {_duration(time.monotonic() - self._began)}{best}"
+
+    def _shown(self, line: str) -> str:
+        return readable(one_line(line), self._console.encoding)
 
     def _note_best(self, trial: FrozenTrial) -> None:
         if trial.state == TrialState.COMPLETE and trial.value is not None:

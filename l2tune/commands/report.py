@@ -20,10 +20,11 @@ def report_command(
 ) -> None:
     """Write a study's results again, from its storage alone. Nothing is trained."""
     from l2tune.commands.results import check_folder, print_verdict, write_results
+    from l2tune.given import results_folder
     from l2tune.search.storage import load_study, open_storage
 
-    folder = out or f"runs/{study}"
     found = load_study(open_storage(storage, must_exist=True), study)
+    folder = out or results_folder(study)
     check_folder(folder)
     tradeoff = write_results(found, folder, format)
     print_verdict(tradeoff, folder if tradeoff and "html" in format else None)

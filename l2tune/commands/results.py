@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2tune.errors import UserError
+from l2tune.given import check_path
+from l2tune.terminal_text import printable
 
 if TYPE_CHECKING:
     import optuna
@@ -22,9 +24,9 @@ def check_folder(folder: str, where: str = "--out") -> Path:
     """A folder that results can be written to; nothing is made yet.
 
     Raises:
-        UserError: It is a file, or lies where nothing may be written.
+        UserError: It is a file, no path at all, or lies where nothing may be written.
     """
-    path = Path(folder)
+    path = Path(check_path(folder, where))
     parent = path
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
@@ -74,6 +76,6 @@ def print_verdict(tradeoff: Tradeoff | None, folder: str | None = None) -> None:
         return
     from l2tune.report.terminal import render
 
-    sys.stdout.write(render(tradeoff))
+    sys.stdout.write(printable(render(tradeoff)))
     if folder is not None:
-        print(f"\nReport: {Path(folder) / 'report.html'}")
+        print(printable(f"\nReport: {Path(folder) / 'report.html'}"))

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from l2tune.commands.flags import with_settings
 from l2tune.settings import build
+from l2tune.storage_url import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,9 @@ def search_command(
     progress = Progress(settings, assembled.trainer, quiet=quiet)
     if restart and study_exists(storage, settings.study):
         count = len(load_study(storage, settings.study).trials)
-        progress.say(f"deleting study {settings.study!r} with its {count} trials from {settings.storage}")
+        progress.say(
+            f"deleting study {settings.study!r} with its {count} trials from {without_password(settings.storage)}"
+        )
         delete_study(storage, settings.study)
     study = open_study(storage, settings)
     objective.describe(study)

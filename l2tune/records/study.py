@@ -15,6 +15,7 @@ from l2tune.metrics import BUILT_IN, Metric, metric_from
 from l2tune.records.keys import METRIC, PARTS, PREFIX, RANGE, READABLE, SCHEMA, SCHEMA_KEY
 from l2tune.records.parameter import DEFAULT, StrengthParameter, keep_parameter
 from l2tune.settings import FUNCTION_SETTINGS, differences
+from l2tune.storage_url import shown_settings
 
 TrainedBy = Literal["l2tune", "function", "trainer", "objective"]
 
@@ -80,7 +81,7 @@ def part_of(study: optuna.Study, name: str) -> dict[str, Any]:
 
     A user's function was trained with nothing but what `FUNCTION_SETTINGS` names, whatever older versions stored.
     """
-    stored = dict(study.user_attrs.get(PREFIX + name, {}))
+    stored = shown_settings(study.user_attrs.get(PREFIX + name, {}))
     if name == "settings" and trained_by(study) in ("function", "trainer"):
         return {key: value for key, value in stored.items() if key in FUNCTION_SETTINGS}
     return stored

@@ -15,6 +15,7 @@ from l2tune.analysis.by_strength import final_fits
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import findings, verdict
 from l2tune.analysis.wording import amount
+from l2tune.errors import UserError
 from l2tune.penalty.strength import format_lambda, weight_decay
 from l2tune.report import figures
 from l2tune.settings import build
@@ -218,14 +219,15 @@ def _settings(t: Estimates) -> str:
     if not stored:
         return ""
     known = build({}).flat()
-    settings = build({name: value for name, value in stored.items() if name in known})
+    try:
+        settings = build({name: value for name, value in stored.items() if name in known})
+        again = f"<pre>{escape(settings.command())}</pre><pre>{escape(settings.toml())}</pre>"
+    except UserError as error:  # another version of l2tune took them
+        again = f"<p>{escape(str(error))}</p><pre>{escape(json.dumps(stored, indent=2, ensure_ascii=False))}</pre>"
     versions = ", ".join(f"{name} {version}" for name, version in t.record.versions.items())
     facts = {k: v for k, v in t.record.trainer.items() if k in ("engine", "device", "precision", "parameters")}
     about = json.dumps(facts | {k: t.record.data.get(k) for k in ("name", "images", "shape", "fingerprint")})
-    return (
-        f"<h2>To do it again</h2><pre>{escape(settings.command())}</pre><pre>{escape(settings.toml())}</pre>"
-        f'<p class="note">{escape(versions)}. {escape(about)}</p>'
-    )
+    return f'<h2>To do it again</h2>{again}<p class="note">{escape(versions)}. {escape(about)}</p>'
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

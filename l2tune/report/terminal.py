@@ -12,6 +12,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import verdict
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.penalty.strength import format_lambda
+from l2tune.terminal_text import readable
 
 _ROWS = 9
 
@@ -26,11 +27,12 @@ def render(tradeoff: Estimates, width: int | None = None, *, ascii_only: bool | 
     width = width or min(shutil.get_terminal_size().columns, 100)
     if ascii_only is None:
         ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
-    text = "\n".join(textwrap.wrap(verdict(tradeoff), width))
+    encoding = "ascii" if ascii_only else "utf-8"
+    text = "\n".join(textwrap.wrap(readable(verdict(tradeoff), encoding), width))
     drawn = text + "\n"
     if tradeoff.curve is not None:
         drawn += "\n" + "\n".join(_draw(tradeoff, tradeoff.curve, width, ascii_only)) + "\n"
-    return drawn if not ascii_only else drawn.replace("λ", "lambda").encode("ascii", "replace").decode()
+    return readable(drawn, encoding)
 
 
 def _draw(tradeoff: Estimates, curve: RegularizationCurve, width: int, ascii_only: bool) -> list[str]:
@@ -72,4 +74,6 @@ def _draw(tradeoff: Estimates, curve: RegularizationCurve, width: int, ascii_onl
     lines.append(" " * 10 + "".join(band))
     turned = " (better is lower here)" if metric.maximize else ""
     legend = f"validation {metric} over λ{turned}; < overfits, = within one standard error of the best, > underfits"
-    return lines + [" " * 10 + line for line in textwrap.wrap(legend, columns)]
+    return lines + [
+        " " * 10 + line for line in textwrap.wrap(readable(legend, "ascii" if ascii_only else "utf-8"), columns)
+    ]

@@ -10,7 +10,7 @@ from l2tune.curve.observations import fit_curve
 from l2tune.penalty.strength import ScaleName
 from l2tune.records.claims import is_wanted_whole
 from l2tune.records.observations import observations, strength_of
-from l2tune.search.given import GivenParameter
+from l2tune.search.parameter import GivenParameter
 
 
 class FoldRacingPruner(BasePruner):

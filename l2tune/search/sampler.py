@@ -23,7 +23,7 @@ from l2tune.records.claims import is_about_to_draw, was_given_up
 from l2tune.records.observations import finished_folds, observations, strength_of
 from l2tune.records.parameter import DEFAULT, DEFAULT_NAME, StrengthParameter
 from l2tune.records.study import metric_of, widen_range
-from l2tune.search.given import GivenParameter, log
+from l2tune.search.parameter import GivenParameter, log
 from l2tune.search.widening import wider_range
 from l2tune.search.workers import let_earlier_draw
 

@@ -11,7 +11,7 @@ from l2tune.penalty.strength import ScaleName
 from l2tune.records.claims import is_audit, is_wanted_whole, was_given_up
 from l2tune.records.observations import observations
 from l2tune.search.completion import queue_completion
-from l2tune.search.given import GivenParameter
+from l2tune.search.parameter import GivenParameter
 from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler
 
 _COMPLETIONS = 6

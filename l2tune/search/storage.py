@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -15,12 +15,19 @@ from optuna.storages.journal import JournalFileBackend
 from l2tune.errors import UserError
 from l2tune.metrics import as_metric
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
+from l2tune.search.storage_file import check_file, file_of
 from l2tune.settings import Settings
+from l2tune.storage_url import hide_password, is_ambiguous, without_password
+from l2tune.terminal_text import steering_sign
 
 HEARTBEAT_SECONDS = 30
 GRACE_SECONDS = 120
-STORAGE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, OSError)
+DATABASE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
+STORAGE_ERRORS = (*DATABASE_ERRORS, OSError)
 """What a storage raises when its disk is full or its server has gone."""
+
+_BRACES = re.compile(r"\{(?!SCHEMA_VERSION\})|(?<!\{SCHEMA_VERSION)\}")
+"""Those that Optuna, which takes a URL for a template, must not replace."""
 
 
 def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
@@ -31,27 +38,26 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
         must_exist: Refuse a file that is not there instead of creating it.
 
     Raises:
-        UserError: It cannot be opened.
+        UserError: It cannot be opened; the URL is named without its password.
     """
-    where = f"--storage {url}"
+    where = f"--storage {without_password(url)}"
+    if steering_sign(url):
+        raise UserError("holds a control character or is not UTF-8 text", where, "write it anew")
     if "://" not in url and url.endswith((".db", ".sqlite", ".sqlite3")):
+        if "?" in url:
+            raise UserError("holds a `?`, where options would begin", where, "give the file another name")
         url = f"sqlite:///{url}"
-    path = _file_of(url)
+    path = file_of(url)
     if path is not None:
-        if must_exist and not path.exists():
-            raise UserError("no such storage", where, "give the --storage that the search used")
-        if path.is_dir():
-            raise UserError("is a folder", where, "give a file in it")
-        if not path.parent.is_dir():
-            raise UserError(f"the folder {path.parent} does not exist", where, "make it first")
+        check_file(path, where, must_exist=must_exist, database=url.startswith("sqlite"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         if path is not None and not url.startswith("sqlite"):
-            if path.exists() and path.stat().st_size and path.read_bytes()[:1] != b"{":
-                raise UserError("is not a journal", where, "give a file that Optuna's journal wrote, or a new name")
             return JournalStorage(JournalFileBackend(str(path)))
         if "://" not in url:
             raise UserError("is no storage URL", where, "give a path ending in .db or .log, or a URL")
+        if not _has_port(url):
+            raise UserError("its port is no number", where, "write USER:PASSWORD@HOST:PORT/DATABASE after the ://")
         # Workers share the file: wait for each other's writes instead of failing at once.
         engine: dict[str, Any] = (
             {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
@@ -64,19 +70,36 @@ def open_storage(url: str, *, must_exist: bool = False) -> BaseStorage:
                     raise
             time.sleep(1)
         return _open_database(url, engine)
+    except UserError:
+        raise
     except sqlalchemy.exc.ArgumentError:
         raise UserError("is no storage URL", where, "give sqlite:///FILE.db or another URL that Optuna takes") from None
     except ImportError as error:
-        raise UserError(f"needs a package that is not installed ({error})", where, "install it with pip") from None
-    except (*STORAGE_ERRORS, RuntimeError) as error:
-        raise UserError(f"cannot be opened ({reason(error)})", where) from None
+        why = hide_password(reason(error), url)
+        raise UserError(f"needs a package that is not installed ({why})", where, "install it with pip") from None
+    except Exception as error:  # drivers and damaged files raise what they like
+        if is_ambiguous(url):  # what the driver takes for host or name may be a part of the password
+            fix = "write an @ inside the password or a name as %40"
+            raise UserError(f"cannot be opened ({type(error).__name__})", where, fix) from None
+        raise UserError(f"cannot be opened ({hide_password(reason(error), url)})", where) from None
+
+
+def _has_port(url: str) -> bool:
+    """Whether the port, if one is given, is a number."""
+    try:
+        sqlalchemy.engine.make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        raise
+    except ValueError:
+        return False
+    return True
 
 
 def _open_database(url: str, engine: dict[str, Any]) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return RDBStorage(
-            url,
+            _BRACES.sub(r"\g<0>\g<0>", url),
             engine_kwargs=engine,
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
@@ -134,13 +157,3 @@ def reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(getattr(error, "orig", None) or error).split()) or type(error).__name__
-
-
-def _file_of(url: str) -> Path | None:
-    """The file behind a SQLite URL or a journal path; None for a server."""
-    if url.startswith("sqlite:///"):
-        name = url.removeprefix("sqlite:///").split("?")[0]
-        return Path(name) if name and name != ":memory:" else None
-    if "://" not in url and url.endswith((".log", ".jsonl")):
-        return Path(url)
-    return None

@@ -9,11 +9,10 @@ from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.records.observations import observations
 from l2tune.records.parameter import StrengthParameter
 from l2tune.records.study import may_widen
+from l2tune.settings import HIGHEST_LAMBDA, LOWEST_LAMBDA
 
 EDGE = 10**0.25
 """A best λ within a quarter decade of an end of the range lies at that end."""
-
-LOWEST, HIGHEST = 1e-12, 1e6
 
 
 def wider_range(study: optuna.Study, parameter: StrengthParameter) -> tuple[float, float] | None:
@@ -36,10 +35,10 @@ def _wider(curve: RegularizationCurve | None, low: float, high: float) -> tuple[
     seen = curve.strength
     best = curve.best_lambda
     if curve.one_se_lambda >= high / EDGE and seen.max() >= high / EDGE:
-        return low, max(high, min(high * 10, HIGHEST))
+        return low, max(high, min(high * 10, HIGHEST_LAMBDA))
     if 0 < best <= low * EDGE and ((seen >= low) & (seen <= low * EDGE)).any():
         gain = curve.mean([0.0]) - curve.mean([best])
         # at the low end λ does nothing more: the baseline, which is left of it, is no worse
         if gain[0] > 2 * curve.standard_error([0.0], paired=True)[0]:
-            return min(low, max(low / 10, LOWEST)), high
+            return min(low, max(low / 10, LOWEST_LAMBDA)), high
     return low, high
