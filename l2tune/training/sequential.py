@@ -16,6 +16,7 @@ from l2tune.data.images import ImageData
 from l2tune.errors import TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Run
 from l2tune.models.registry import ModelFactory
+from l2tune.penalty.forms import make_form
 from l2tune.penalty.weights import has_normalization, regularized_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training.device import choose_device, device_name
@@ -60,6 +61,7 @@ class SequentialTrainer:
         if not regularized_parameters(self._model, penalty.regularize):
             fix = "penalize all with --regularize all, or use layers of torch.nn"
             raise UserError("has no convolution or linear layer whose weights λ could act on", "model", fix)
+        make_form(penalty)
         self._data, self._splits, self._factory = data, folds, factory
         self._training, self._penalty, self._augment, self._dtype = training, penalty, augment, dtype
         self.folds, self.epochs = len(folds), training.epochs

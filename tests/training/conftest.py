@@ -67,7 +67,7 @@ class Small:
             self.folds,
             factory,
             TrainingSettings(**settings),
-            PenaltySettings(form=penalty),
+            PenaltySettings().model_copy(update={"form": penalty}),
             augment=augment,
             device="cpu",
             dtype=dtype,

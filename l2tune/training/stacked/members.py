@@ -18,7 +18,6 @@ from torch.func import stack_module_state
 
 from l2tune.data.augment import move
 from l2tune.members import EpochScores, Member, NetworkState
-from l2tune.penalty.strength import weight_decay
 from l2tune.training.member_training import GRADIENT_IMAGES, Seeded, describe_network, initial_model
 from l2tune.training.stacked import evaluate as stacked_scores
 from l2tune.training.stacked.batches import Stream
@@ -200,7 +199,7 @@ class StackedMembers:
                 name: weights[name].view(len(rows), -1).square().mean(1).sqrt() for name in trainer._regularized
             },
             "vectors": {
-                "decay": torch.tensor([weight_decay(m.strength) for m in self.members], device=device, dtype=dtype),
+                "strength": torch.tensor([m.strength for m in self.members], device=device, dtype=dtype),
                 "total": torch.zeros(len(self.members), device=device, dtype=dtype),
             },
         }
@@ -315,7 +314,7 @@ class StackedMembers:
                 gradients,
                 [[m[rows] for m in self.state[k].values()] for k in ("first", "second") if k in self.state],
                 [name in trainer._regularized for name in parameters],
-                self.state["vectors"]["decay"][rows],
+                self.state["vectors"]["strength"][rows],
                 rates[:, which],
                 fused=fused,
             )

@@ -17,6 +17,7 @@ from l2tune.data.images import ImageData
 from l2tune.errors import TrialFailed
 from l2tune.members import EpochScores, Member
 from l2tune.models.registry import make_factory
+from l2tune.penalty.forms import FORMS
 from l2tune.settings import build
 from l2tune.training import engine
 from l2tune.training.engine import choose_engine
@@ -29,10 +30,10 @@ from l2tune.training.stacked.optimizer import StackedOptimizer
 from l2tune.training.stacked.population import PopulationRun, PopulationTrainer
 
 IMAGES, CLASSES, BATCH = 40, 3, 8
-FORMS = [
+PAIRS = [
     (optimizer, form)
     for optimizer in ("sgd", "adam", "adamw")
-    for form in ("l2", "l2-loss", "l2-decoupled")
+    for form in FORMS
     if (optimizer, form) != ("adamw", "l2")
 ]
 
@@ -144,7 +145,7 @@ def assert_same_training(
     return history
 
 
-@pytest.mark.parametrize(("optimizer", "form"), FORMS)
+@pytest.mark.parametrize(("optimizer", "form"), PAIRS)
 def test_equals_sequential_for_every_optimizer_and_form(tiny: ImageData, optimizer: str, form: str) -> None:
     folds = UNEQUAL[:3]  # four steps an epoch; weights are compared up to step 20
     trainers = make_trainers(tiny, folds, model="small_resnet", optimizer=optimizer, penalty=form, epochs=6)
@@ -309,7 +310,7 @@ def test_frozen_weights_stay_and_the_others_train(data: ImageData) -> None:
 # what the engine is made of
 
 
-@pytest.mark.parametrize(("optimizer", "form"), FORMS)
+@pytest.mark.parametrize(("optimizer", "form"), PAIRS)
 def test_a_row_of_the_stacked_optimizer_is_torch_optim(optimizer: str, form: str) -> None:
     strengths = [0.0, 1e-7, 1.0]
     settings = build({"optimizer": optimizer, "penalty": form, "lr": 0.1})
@@ -322,14 +323,14 @@ def test_a_row_of_the_stacked_optimizer_is_torch_optim(optimizer: str, form: str
     golden = [
         RegularizedOptimizer(m, s, settings.training, settings.penalty) for m, s in zip(models, strengths, strict=True)
     ]
-    decay = torch.tensor([2 * s for s in strengths], dtype=torch.float64)
+    by_row = torch.tensor(strengths, dtype=torch.float64)
     for step in range(20):
         slopes = [torch.randn(w.shape, generator=generator, dtype=torch.float64) for w in weights]
         rates = torch.tensor(stacked.rates(step, 20), dtype=torch.float64)[:, None].expand(3, len(strengths))
         for row, (model, reference) in enumerate(zip(models, golden, strict=True)):
             loss = (model.weight * slopes[0][row]).sum() + (model.bias * slopes[1][row]).sum()
             reference.step(loss, float(rates[0, row]))
-        stacked.step(weights, [s.clone() for s in slopes], moments, [True, False], decay, rates)
+        stacked.step(weights, [s.clone() for s in slopes], moments, [True, False], by_row, rates)
     for row, model in enumerate(models):
         for ours, theirs, before in ((weights[0], model.weight, start[0]), (weights[1], model.bias, start[1])):
             change = theirs.detach() - before[row]
@@ -350,35 +351,6 @@ def test_dropping_members_one_by_one_compiles_the_step_twice_at_most() -> None:
         rates = torch.full((3, members), 0.1)
         stacked.step(weights, [w.clone() for w in weights], moments, [True, False], rates[0], rates, fused=True)
     assert 1 <= counters["stats"]["unique_graphs"] <= 2
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("optimizer", "form"), FORMS)
-def test_the_compiled_step_is_the_plain_one(optimizer: str, form: str) -> None:
-    settings = build({"optimizer": optimizer, "penalty": form, "lr": 0.1})
-    ends = []
-    for compiled in (False, True):
-        stacked = StackedOptimizer(settings.training, settings.penalty, compiled=compiled)
-        generator = torch.Generator().manual_seed(0)
-        weights = [torch.randn(shape, generator=generator) for shape in ((3, 4, 5), (3, 4))]
-        moments = [[torch.zeros_like(w) for w in weights] for _ in range(stacked.moments)]
-        for step in range(5):
-            members = 3 if step < 3 else 2
-            slopes = [torch.randn(w.shape, generator=generator)[:members] for w in weights]
-            rates = torch.tensor(stacked.rates(step, 5))[:, None].expand(3, members)
-            stacked.step(
-                [w[:members] for w in weights],
-                slopes,
-                [[m[:members] for m in of] for of in moments],
-                [True, False],
-                torch.tensor([0.0, 0.1, 0.2])[:members],
-                rates,
-                fused=True,
-            )
-        assert (stacked._fused is not None) == compiled
-        ends.append(weights)
-    for plain, fused in zip(*ends, strict=True):
-        torch.testing.assert_close(fused, plain)
 
 
 @pytest.mark.parametrize(
