@@ -64,7 +64,8 @@ class Form:
     def add_to_gradient(self, gradients: Sequence[Tensor], weights: Sequence[Tensor], strength: Factor) -> None:
         """Add what the form does to the data loss's gradients, each like its weight.
 
-        Of a form with a loss term, this is the term's gradient. An engine adds the term or this, never both.
+        Of a form with a loss term, this is the term's gradient. An engine adds the term or this, never both. What
+        stands here differentiates the term, which torch.compile cannot fuse with the step: better write the gradient.
         """
         with torch.enable_grad():
             leaves = [weight.detach().requires_grad_() for weight in weights]

@@ -162,7 +162,7 @@ def test_step_sizes_are_those_that_the_optimizer_used(monkeypatch, optimizer):
 
 @pytest.mark.long
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != FourthPower.name])
 def test_the_compiled_step_is_the_plain_one(name, optimizer):
     torch._dynamo.reset()
     penalty = PenaltySettings().model_copy(update={"form": name})
