@@ -59,22 +59,24 @@ def fit_command(
     from l2tune.objectives.cross_validation import versions
     from l2tune.report.dashboard import keep_artifacts
     from l2tune.report.tables import write_atomically
+    from l2tune.training.device import choose_device
+    from l2tune.training.problem import Problem
     from l2tune.training.refit import train_on_all
 
     images = load(settings.data)
     if images.fingerprint != read_study(found).data.get("fingerprint"):
         raise UserError("the images have changed since the search", f"study {study!r}", "search again on these")
     print(f"training on all {len(images.labels)} training images with λ {format_lambda(strength)}", flush=True)
-    fit = train_on_all(
+    problem = Problem(
         images,
+        (),
         make_factory(settings.model),
         settings.training,
         settings.penalty,
-        strength,
-        seed=settings.search.seed,
-        augment=settings.data.augment,
-        device=settings.device,
+        settings.data.augment,
+        choose_device(settings.device),
     )
+    fit = train_on_all(problem, strength, seed=settings.search.seed)
 
     from safetensors.torch import save
 

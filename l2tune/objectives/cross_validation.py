@@ -400,7 +400,9 @@ def prepare(
     from l2tune.data.folds import make_folds
     from l2tune.data.sources import load
     from l2tune.models.registry import make_factory
+    from l2tune.training.device import choose_device
     from l2tune.training.engine import choose_engine
+    from l2tune.training.problem import Problem
 
     images = images or load(settings.data)
     search = settings.search
@@ -412,15 +414,16 @@ def prepare(
         groups=images.groups,
         class_names=images.class_names,
     )
-    trainer, reason = choose_engine(
+    problem = Problem(
         images,
         folds,
         factory or make_factory(settings.model),
         settings.training,
         settings.penalty,
-        augment=settings.data.augment,
-        device=settings.device,
+        settings.data.augment,
+        choose_device(settings.device),
     )
+    trainer, reason = choose_engine(problem)
     return trainer, images.summary(), reason
 
 

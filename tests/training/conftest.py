@@ -13,6 +13,7 @@ from l2tune.data.folds import Fold, make_folds
 from l2tune.data.images import ImageData
 from l2tune.members import EpochScores, Member
 from l2tune.settings import PenaltySettings, TrainingSettings
+from l2tune.training.problem import Problem
 from l2tune.training.sequential import SequentialTrainer
 
 
@@ -63,14 +64,16 @@ class Small:
     ) -> Any:
         settings = {"epochs": 4, "batch_size": 8, "lr": 0.05} | training
         return engine(
-            data or self.data,
-            self.folds,
-            factory,
-            TrainingSettings(**settings),
-            PenaltySettings().model_copy(update={"form": penalty}),
-            augment=augment,
-            device="cpu",
-            dtype=dtype,
+            Problem(
+                data or self.data,
+                self.folds,
+                factory,
+                TrainingSettings(**settings),
+                PenaltySettings().model_copy(update={"form": penalty}),
+                augment,
+                torch.device("cpu"),
+                dtype,
+            )
         )
 
     @staticmethod

@@ -41,6 +41,7 @@ def test_a_device_that_is_here_is_taken(cards, count, name, chosen):
         (0, "mps:3", "--device: 'mps:3' is not here, there is none; give --device cpu, or leave it out"),
         (1, "cuda:", "--device: 'cuda:' is no device; give auto, cpu, cuda or cuda:1"),
         (1, "", "--device: '' is no device; give auto, cpu, cuda or cuda:1"),
+        (1, "tpu", "--device: 'tpu' is no device; give auto, cpu, cuda or cuda:1"),
         (1, "meta", "--device: 'meta' is not supported; give auto, cpu, cuda or mps"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from l2tune.errors import TrialFailed
 from l2tune.members import EpochScores, Member
 from l2tune.models.registry import make_factory
 from l2tune.penalty.forms import FORMS
-from l2tune.settings import build
+from l2tune.settings import Settings, build
 from l2tune.training import engine
+from l2tune.training.draws import initial_model
 from l2tune.training.engine import choose_engine
-from l2tune.training.member_training import initial_model
 from l2tune.training.optimizers import RegularizedOptimizer
+from l2tune.training.problem import Problem
 from l2tune.training.sequential import SequentialRun, SequentialTrainer
-from l2tune.training.stacked.members import _Capture
+from l2tune.training.stacked.capture import Capture
 from l2tune.training.stacked.model import StackedModel, obstacle
 from l2tune.training.stacked.optimizer import StackedOptimizer
 from l2tune.training.stacked.population import PopulationRun, PopulationTrainer
@@ -82,9 +84,16 @@ def make_trainers(
     data: ImageData, folds: Sequence[Fold], augment: Sequence[str] = (), factory: Any = None, **settings: Any
 ) -> tuple[SequentialTrainer, PopulationTrainer]:
     built = build({"epochs": 5, "batch_size": BATCH, "lr": 0.02} | settings)
-    arguments = (data, folds, factory or make_factory(built.model), built.training, built.penalty)
-    common: dict[str, Any] = {"augment": augment, "device": "cpu", "dtype": torch.float64}
-    return SequentialTrainer(*arguments, **common), PopulationTrainer(*arguments, **common)
+    problem = make_problem(data, folds, built, factory, augment=augment, dtype=torch.float64)
+    return SequentialTrainer(problem), PopulationTrainer(problem)
+
+
+def make_problem(
+    data: ImageData, folds: Sequence[Fold], settings: Settings, factory: Any = None, **rest: Any
+) -> Problem:
+    """On the CPU."""
+    factory = factory or make_factory(settings.model)
+    return Problem(data, folds, factory, settings.training, settings.penalty, device=torch.device("cpu"), **rest)
 
 
 def make_members(folds: Sequence[Fold], strengths: Sequence[float] = (0.0, 1e-3, 0.1)) -> list[Member]:
@@ -235,25 +244,30 @@ class RunsOutOfMemory:
         return found
 
 
+def break_memory(trainer: PopulationTrainer, **how: Any) -> RunsOutOfMemory:
+    broken = RunsOutOfMemory(trainer.stacked.model, **how)
+    trainer.stacked = replace(trainer.stacked, model=broken)
+    return broken
+
+
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_out_of_memory_splits_the_population_and_loses_nothing(tiny: ImageData, training: bool) -> None:
     sequential, trainer = make_trainers(tiny, UNEQUAL, ("flip",), model="small_resnet", optimizer="adam", epochs=2)
-    broken = RunsOutOfMemory(trainer._stacked, most=4, after=7, training=training)  # amid the first epoch
-    trainer._stacked = broken  # type: ignore[assignment]
+    broken = break_memory(trainer, most=4, after=7, training=training)  # amid the first epoch
     assert_same_training(sequential, trainer, make_members(UNEQUAL))
     assert broken.raised >= 2
 
 
 def test_out_of_memory_within_a_ragged_batch_trains_no_stream_twice(data: ImageData) -> None:
     sequential, trainer = make_trainers(data, UNEQUAL, model="linear", epochs=3)
-    trainer._stacked = broken = RunsOutOfMemory(trainer._stacked, most=5, after=4)  # type: ignore[assignment]
+    broken = break_memory(trainer, most=5, after=4)
     assert_same_training(sequential, trainer, make_members(UNEQUAL))
     assert broken.raised
 
 
 def test_a_member_that_alone_does_not_fit_fails_its_trial(data: ImageData) -> None:
     _, trainer = make_trainers(data, EQUAL, model="linear")
-    trainer._stacked = RunsOutOfMemory(trainer._stacked, most=0)  # type: ignore[assignment]
+    break_memory(trainer, most=0)
     with pytest.raises(TrialFailed, match=r"out of memory on the device \(CUDA out of memory\.\)"):
         next(trainer.start(make_members(EQUAL)))
 
@@ -262,13 +276,13 @@ def test_images_that_stay_with_the_host_change_nothing(data: ImageData, monkeypa
     sequential, trainer = make_trainers(data, UNEQUAL, ("shift",), model="linear", epochs=2)
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **{n: v for n, v in k.items() if n != "pin_memory"}))
-    trainer.resident = False
+    trainer.stacked = replace(trainer.stacked, resident=False)
     assert_same_training(sequential, trainer, make_members(UNEQUAL))
 
 
 def test_a_step_that_cannot_be_captured_is_taken_uncaptured(data: ImageData) -> None:
     sequential, trainer = make_trainers(data, UNEQUAL, model="linear", epochs=3)
-    trainer.captured = True  # on a device that has no graphs
+    trainer.stacked.limits.captured = True  # on a device that has no graphs
     with pytest.warns(RuntimeWarning, match="the training step is not captured"):
         assert_same_training(sequential, trainer, make_members(UNEQUAL))
 
@@ -277,7 +291,7 @@ def test_bfloat16_comes_near_float32(tiny: ImageData) -> None:
     ends = []
     for precision in ("float32", "bfloat16"):
         built = build({"epochs": 4, "batch_size": BATCH, "lr": 0.02, "model": "small_resnet", "precision": precision})
-        trainer = PopulationTrainer(tiny, EQUAL, make_factory(built.model), built.training, built.penalty, device="cpu")
+        trainer = PopulationTrainer(make_problem(tiny, EQUAL, built))
         assert trainer.describe()["precision"] == precision
         *_, last = trainer.start(make_members(EQUAL))
         ends.append([scores.train_loss for scores in last])
@@ -452,9 +466,8 @@ def test_a_network_that_cannot_be_stacked_trains_one_by_one_with_a_line(
     data: ImageData, factory: Callable[..., nn.Module], what: str
 ) -> None:
     settings = build({"engine": "population", "epochs": 1, "batch_size": BATCH})
-    trainer, line = choose_engine(data, EQUAL, factory, settings.training, settings.penalty, device="cpu")
+    trainer, line = choose_engine(make_problem(data, EQUAL, settings, factory))
     assert isinstance(trainer, SequentialTrainer)
-    assert not isinstance(trainer, PopulationTrainer)
     assert line.startswith("training on cpu, one network at a time: they cannot be stacked (")
     assert "\n" not in line
     assert re.search(what, line), line
@@ -474,24 +487,25 @@ def test_a_network_that_cannot_be_stacked_trains_one_by_one_with_a_line(
     ],
 )
 def test_engine_setting(data: ImageData, name: str, kind: str, line: str) -> None:
-    settings = build({"engine": name})
-    factory = make_factory(settings.model)
-    trainer, why = choose_engine(data, EQUAL, factory, settings.training, settings.penalty, device="cpu")
+    trainer, why = choose_engine(make_problem(data, EQUAL, build({"engine": name})))
     assert (trainer.describe()["engine"], why) == (kind, line)
 
 
 def test_on_a_gpu_the_faster_engine_is_taken(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = build({"model": "linear", "batch_size": BATCH})
-    factory = make_factory(settings.model)
-    monkeypatch.setattr(engine, "choose_device", lambda name: torch.device("cuda"))
+    problem = make_problem(data, EQUAL, build({"model": "linear", "batch_size": BATCH}))
+    on_the_cpu = {
+        name: lambda asked, make=make: make(replace(asked, device=torch.device("cpu")))
+        for name, make in engine.WAYS.items()
+    }
+    monkeypatch.setattr(engine, "WAYS", on_the_cpu)
     monkeypatch.setattr(engine, "device_name", lambda device: "a GPU")
     timed: dict[str, float] = {}
     monkeypatch.setattr(engine, "_race", lambda *arguments: timed)
 
     def chosen(name: str, *seconds: float) -> tuple[str, str | None, str]:
         timed.update(zip(("sequential", "grouped", "matmul"), seconds, strict=True))
-        training = settings.training.model_copy(update={"engine": name})
-        trainer, line = choose_engine(data, EQUAL, factory, training, settings.penalty, device="cpu")
+        training = problem.training.model_copy(update={"engine": name})
+        trainer, line = choose_engine(replace(problem, training=training, device=torch.device("cuda")))
         described = trainer.describe()
         return described["engine"], described.get("convolution"), line
 
@@ -507,15 +521,14 @@ def test_on_a_gpu_the_faster_engine_is_taken(data: ImageData, monkeypatch: pytes
 
 
 def test_the_race_times_every_way_of_training(data: ImageData) -> None:
-    settings = build({"model": "linear", "batch_size": 4})
-    arguments = (make_factory(settings.model), settings.training, settings.penalty, ("flip",), "cpu")
-    seconds = engine._race(data, *arguments)
+    problem = make_problem(data, EQUAL, build({"model": "linear", "batch_size": 4}), augment=("flip",))
+    seconds = engine._race(problem)
     assert list(seconds) == ["sequential", "grouped", "matmul"]
     assert all(0 < value < math.inf for value in seconds.values())
 
 
 class Recorded:
-    """A CUDA graph as `_Capture` sees it: what is recorded is not done, replaying does it."""
+    """A CUDA graph as `Capture` sees it: what is recorded is not done, replaying does it."""
 
     recording: Recorded | None = None
 
@@ -545,7 +558,7 @@ def test_a_captured_step_is_taken_once_for_each_batch(monkeypatch: pytest.Monkey
 
         work() if Recorded.recording is None else Recorded.recording.work.append(work)
 
-    capture = _Capture()
+    capture = Capture()
     for batch in range(8):
         capture.run(step, [torch.tensor(float(batch))])
     assert seen == list(range(8))
