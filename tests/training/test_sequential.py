@@ -410,13 +410,6 @@ class TestMemoryAndDevices:
         with pytest.raises(UserError, match="cannot take images of 2×6×6"):
             small.trainer(lambda shape, classes: nn.Conv2d(5, classes, 3))
 
-    def test_a_network_without_weights_for_the_penalty_is_refused(self, small):
-        def biases_only(shape, classes):
-            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(shape[0]), nn.ZeroPad1d((0, 1)))
-
-        with pytest.raises(UserError, match="no convolution or linear layer whose weights λ could act on"):
-            small.trainer(biases_only)
-
     def test_description(self, small):
         described = small.trainer().describe()
         weights = 2 * 4 * 9 + 4 * 36 * 3

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,15 +19,9 @@ from l2tune.members import EpochScores, Member
 from l2tune.models.registry import make_factory
 from l2tune.penalty.forms import FORMS
 from l2tune.settings import Settings, build
-from l2tune.training import engine
-from l2tune.training.draws import initial_model
-from l2tune.training.engine import choose_engine
-from l2tune.training.optimizers import RegularizedOptimizer
 from l2tune.training.problem import Problem
 from l2tune.training.sequential import SequentialRun, SequentialTrainer
-from l2tune.training.stacked.capture import Capture
-from l2tune.training.stacked.model import StackedModel, obstacle
-from l2tune.training.stacked.optimizer import StackedOptimizer
+from l2tune.training.stacked.model import StackedModel
 from l2tune.training.stacked.population import PopulationRun, PopulationTrainer
 
 IMAGES, CLASSES, BATCH = 40, 3, 8
@@ -38,14 +31,6 @@ PAIRS = [
     for form in FORMS
     if (optimizer, form) != ("adamw", "l2")
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -319,246 +304,3 @@ def test_frozen_weights_stay_and_the_others_train(data: ImageData) -> None:
         return nn.Sequential(frozen, nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, classes))
 
     assert_same_training(*make_trainers(data, EQUAL, factory=factory, epochs=3), make_members(EQUAL))
-
-
-# what the engine is made of
-
-
-@pytest.mark.parametrize(("optimizer", "form"), PAIRS)
-def test_a_row_of_the_stacked_optimizer_is_torch_optim(optimizer: str, form: str) -> None:
-    strengths = [0.0, 1e-7, 1.0]
-    settings = build({"optimizer": optimizer, "penalty": form, "lr": 0.1})
-    stacked = StackedOptimizer(settings.training, settings.penalty)
-    generator = torch.Generator().manual_seed(0)
-    models = [nn.Linear(4, 3).double() for _ in strengths]
-    weights = [torch.stack([m.weight.detach() for m in models]), torch.stack([m.bias.detach() for m in models])]
-    start = [w.clone() for w in weights]
-    moments = [[torch.zeros_like(w) for w in weights] for _ in range(stacked.moments)]
-    golden = [
-        RegularizedOptimizer(m, s, settings.training, settings.penalty) for m, s in zip(models, strengths, strict=True)
-    ]
-    by_row = torch.tensor(strengths, dtype=torch.float64)
-    for step in range(20):
-        slopes = [torch.randn(w.shape, generator=generator, dtype=torch.float64) for w in weights]
-        rates = torch.tensor(stacked.rates(step, 20), dtype=torch.float64)[:, None].expand(3, len(strengths))
-        for row, (model, reference) in enumerate(zip(models, golden, strict=True)):
-            loss = (model.weight * slopes[0][row]).sum() + (model.bias * slopes[1][row]).sum()
-            reference.step(loss, float(rates[0, row]))
-        stacked.step(weights, [s.clone() for s in slopes], moments, [True, False], by_row, rates)
-    for row, model in enumerate(models):
-        for ours, theirs, before in ((weights[0], model.weight, start[0]), (weights[1], model.bias, start[1])):
-            change = theirs.detach() - before[row]
-            torch.testing.assert_close(ours[row] - before[row], change, rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.long
-def test_dropping_members_one_by_one_compiles_the_step_twice_at_most() -> None:
-    from torch._dynamo.utils import counters
-
-    settings = build({"optimizer": "adam"})
-    stacked = StackedOptimizer(settings.training, settings.penalty, compiled=True)
-    torch._dynamo.reset()
-    counters.clear()
-    for members in (7, 6, 5, 4, 3, 2):
-        weights = [torch.ones(members, 4, 5), torch.ones(members, 4)]
-        moments = [[torch.zeros_like(w) for w in weights] for _ in range(2)]
-        rates = torch.full((3, members), 0.1)
-        stacked.step(weights, [w.clone() for w in weights], moments, [True, False], rates[0], rates, fused=True)
-    assert 1 <= counters["stats"]["unique_graphs"] <= 2
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.Conv2d(2, 5, 3, padding=1),
-        nn.Conv2d(2, 5, (3, 2), stride=(2, 1), padding=(0, 1), bias=False),
-        nn.Conv2d(2, 5, 3, dilation=2, padding=2),
-        nn.Conv2d(2, 4, 3, groups=2),
-        nn.Conv2d(2, 4, 3, padding="same"),
-        nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
-    ],
-    ids=str,
-)
-def test_convolutions_by_matrix_products_are_convolutions(layer: nn.Conv2d) -> None:
-    layers = [layer.double(), nn.Conv2d.__new__(nn.Conv2d)]
-    layers[1].__dict__ = {
-        **layer.__dict__,
-        "_parameters": {n: None if p is None else nn.Parameter(p * 2) for n, p in layer._parameters.items()},
-    }
-    images = torch.randn(2, 3, 2, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    stacked = StackedModel(layer, torch.device("cpu"), convolution="matmul")
-    parameters = {n: torch.stack([p.detach(), p.detach() * 2]).requires_grad_() for n, p in layer.named_parameters()}
-    found, _ = stacked(parameters, {}, images, training=True)
-    expected = torch.stack([one(part) for one, part in zip(layers, images, strict=True)])
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
-    slopes = torch.autograd.grad(found.square().sum(), list(parameters.values()))
-    for row, one in enumerate(layers):
-        theirs = torch.autograd.grad(expected[row].square().sum(), list(one.parameters()), retain_graph=True)
-        for ours, golden in zip(slopes, theirs, strict=True):
-            torch.testing.assert_close(ours[row], golden, rtol=1e-10, atol=1e-8)
-
-
-def test_linear_layers_take_inputs_of_more_dimensions() -> None:
-    generator = torch.Generator().manual_seed(0)
-    weight, bias, images = (
-        torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((2, 5, 3), (2, 5), (2, 4, 6, 7, 3))
-    )
-    found, _ = StackedModel(nn.Linear(3, 5), torch.device("cpu"))(
-        {"weight": weight, "bias": bias}, {}, images, training=True
-    )
-    expected = torch.stack([nn.functional.linear(x, w, b) for x, w, b in zip(images, weight, bias, strict=True)])
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-
-
-# which networks, which engine
-
-
-class Branching(nn.Module):
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(math.prod(shape), classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.layer(x.flatten(1))
-        return found if found.sum() > 0 else -found
-
-
-class Unused(Branching):
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__(shape, classes)
-        self.other = nn.Linear(2, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.flatten(1))  # type: ignore[no-any-return]
-
-
-class Attending(Branching):
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__(shape, classes)
-        self.attention = nn.MultiheadAttention(shape[-1], 1, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = x.mean(1)
-        return self.layer((x + self.attention(rows, rows, rows)[0][:, None]).flatten(1))  # type: ignore[no-any-return]
-
-
-def cumulative(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    return nn.Sequential(nn.BatchNorm2d(shape[0], momentum=None), nn.Flatten(), nn.Linear(math.prod(shape), classes))
-
-
-@pytest.mark.parametrize("name", ["simple_cnn", "small_resnet", "linear", "resnet18"])
-def test_nothing_stands_in_the_way_of_usual_networks(name: str) -> None:
-    factory = make_factory(build({"model": name}).model)
-    shape = (3, 32, 32)
-    assert obstacle(initial_model(factory, shape, 4, seed=0), shape, 4) is None
-
-
-@pytest.mark.parametrize(
-    ("factory", "what"),
-    [
-        (Branching, "data-dependent control flow"),
-        (Unused, "other.weight takes no part"),
-        (Attending, "multi-head attention"),
-        (cumulative, r"\.item\(\)"),
-    ],
-)
-def test_a_network_that_cannot_be_stacked_trains_one_by_one_with_a_line(
-    data: ImageData, factory: Callable[..., nn.Module], what: str
-) -> None:
-    settings = build({"engine": "population", "epochs": 1, "batch_size": BATCH})
-    trainer, line = choose_engine(make_problem(data, EQUAL, settings, factory))
-    assert isinstance(trainer, SequentialTrainer)
-    assert line.startswith("training on cpu, one network at a time: they cannot be stacked (")
-    assert "\n" not in line
-    assert re.search(what, line), line
-    assert len(next(trainer.start(make_members(EQUAL)))) == 6
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "line"),
-    [
-        ("auto", "sequential", "training on cpu, one network at a time: stacking them pays on a GPU only"),
-        ("sequential", "sequential", "training on cpu, one network at a time"),
-        (
-            "population",
-            "population",
-            "training on cpu, all networks at once: on a CPU that is slower than --engine sequential",
-        ),
-    ],
-)
-def test_engine_setting(data: ImageData, name: str, kind: str, line: str) -> None:
-    trainer, why = choose_engine(make_problem(data, EQUAL, build({"engine": name})))
-    assert (trainer.describe()["engine"], why) == (kind, line)
-
-
-def test_on_a_gpu_the_faster_engine_is_taken(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = make_problem(data, EQUAL, build({"model": "linear", "batch_size": BATCH}))
-    on_the_cpu = {
-        name: lambda asked, make=make: make(replace(asked, device=torch.device("cpu")))
-        for name, make in engine.WAYS.items()
-    }
-    monkeypatch.setattr(engine, "WAYS", on_the_cpu)
-    monkeypatch.setattr(engine, "device_name", lambda device: "a GPU")
-    timed: dict[str, float] = {}
-    monkeypatch.setattr(engine, "_race", lambda *arguments: timed)
-
-    def chosen(name: str, *seconds: float) -> tuple[str, str | None, str]:
-        timed.update(zip(("sequential", "grouped", "matmul"), seconds, strict=True))
-        training = problem.training.model_copy(update={"engine": name})
-        trainer, line = choose_engine(replace(problem, training=training, device=torch.device("cuda")))
-        described = trainer.describe()
-        return described["engine"], described.get("convolution"), line
-
-    together, alone = "training on a GPU, all networks at once", "training on a GPU, one network at a time"
-    assert chosen("auto", 3, 2, 1) == ("population", "matmul", f"{together}: timed to be 3.0× as fast")
-    assert chosen("auto", 3, 1.5, 2) == ("population", "grouped", f"{together}: timed to be 2.0× as fast")
-    slower = f"{alone}: all at once was timed to be 1.5× slower on this device"
-    assert chosen("auto", 2, 3, 4) == ("sequential", None, slower)
-    failed = f"{alone}: all at once failed on this device"
-    assert chosen("auto", 2, math.inf, math.inf) == ("sequential", None, failed)
-    assert chosen("population", 2, 3, 4)[:2] == ("population", "grouped")
-    assert chosen("sequential", 3, 2, 1) == ("sequential", None, alone)
-
-
-def test_the_race_times_every_way_of_training(data: ImageData) -> None:
-    problem = make_problem(data, EQUAL, build({"model": "linear", "batch_size": 4}), augment=("flip",))
-    seconds = engine._race(problem)
-    assert list(seconds) == ["sequential", "grouped", "matmul"]
-    assert all(0 < value < math.inf for value in seconds.values())
-
-
-class Recorded:
-    """A CUDA graph as `Capture` sees it: what is recorded is not done, replaying does it."""
-
-    recording: Recorded | None = None
-
-    def __init__(self) -> None:
-        self.work: list[Callable[[], None]] = []
-
-    def __enter__(self) -> None:
-        Recorded.recording = self
-
-    def __exit__(self, *exception: object) -> None:
-        Recorded.recording = None
-
-    def replay(self) -> None:
-        for work in self.work:
-            work()
-
-
-def test_a_captured_step_is_taken_once_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Recorded)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph: graph)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    seen: list[float] = []
-
-    def step(inputs: Sequence[Tensor]) -> None:
-        def work() -> None:
-            seen.append(float(inputs[0]))
-
-        work() if Recorded.recording is None else Recorded.recording.work.append(work)
-
-    capture = Capture()
-    for batch in range(8):
-        capture.run(step, [torch.tensor(float(batch))])
-    assert seen == list(range(8))
