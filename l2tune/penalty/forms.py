@@ -39,7 +39,7 @@ class Form:
         name: As `--penalty` takes it.
         native: The kind of weight decay `2λ` that does all of it before and in the step: `coupled` is that of
             torch.optim's SGD and Adam, `decoupled` AdamW's. An engine whose optimizer has it may leave the hooks up to
-            `before_step` out.
+            `before_step` out. Not inherited: a subclass may do something else.
         stackable: Whether the hooks take stacked weights. Where not, the population engine refuses the form.
     """
 
@@ -48,6 +48,7 @@ class Form:
     stackable: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
+        cls.native = cls.__dict__.get("native")
         hooks = ("loss_term", "add_to_gradient", "before_step", "after_step")
         if all(getattr(cls, hook) is getattr(Form, hook) for hook in hooks):
             raise TypeError(f"the form {cls.__name__} does nothing: override one of {', '.join(hooks)}")

@@ -56,6 +56,14 @@ def test_a_form_that_does_nothing_cannot_be_written():
             name = "idle"
 
 
+@pytest.mark.parametrize("parent", FORMS.values())
+def test_a_forms_heir_is_not_taken_for_the_decay_that_torch_optim_has(parent):
+    class Heir(parent):
+        name = "heir"
+
+    assert Heir.native is None
+
+
 @pytest.mark.parametrize("name", FORMS)
 class TestEveryForm:
     def test_stacked_weights_are_treated_as_each_networks(self, name):
