@@ -15,7 +15,7 @@ from l2tune.settings import Settings, build
 
 if TYPE_CHECKING:
     from l2tune.data.images import ImageData
-    from l2tune.models.registry import ModelFactory
+    from l2tune.training.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,23 +23,21 @@ class Assembled:
     """What a search trains with.
 
     Attributes:
-        trainer: The engine that was chosen.
-        images: All of them.
-        factory: Of the network.
+        problem: What is trained on what.
+        trainer: The engine that was chosen for it.
         engine: A line that says which engine was chosen and why.
     """
 
+    problem: Problem
     trainer: Trainer
-    images: ImageData
-    factory: ModelFactory
     engine: str
 
     @property
     def data(self) -> Mapping[str, Any]:
         """What a study stores of the images."""
-        return self.images.summary()
+        return self.problem.data.summary()
 
-    def refit(self, settings: Settings, strength: float, seed: int) -> Refit:
+    def refit(self, strength: float, seed: int) -> Refit:
         """Train on all training images with this λ, and score on the test images.
 
         Raises:
@@ -47,16 +45,7 @@ class Assembled:
         """
         from l2tune.training.refit import train_on_all
 
-        fit = train_on_all(
-            self.images,
-            self.factory,
-            settings.training,
-            settings.penalty,
-            strength,
-            seed=seed,
-            augment=settings.data.augment,
-            device=settings.device,
-        )
+        fit = train_on_all(self.problem, strength, seed=seed)
         scores = {name: getattr(fit, name) for name in ("train_loss", "train_error", "test_loss", "test_error")}
         return Refit(strength, fit.model, scores, {"mean": fit.mean, "std": fit.std}, fit.seconds)
 
@@ -74,10 +63,11 @@ def assemble(settings: Settings, images: ImageData | None = None, factory: Any =
     from l2tune.data.folds import make_folds
     from l2tune.data.sources import load
     from l2tune.models.registry import make_factory
+    from l2tune.training.device import choose_device
     from l2tune.training.engine import choose_engine
+    from l2tune.training.problem import Problem
 
     images = images or load(settings.data)
-    factory = factory or make_factory(settings.model)
     search = settings.search
     folds = make_folds(
         images.labels.numpy(),
@@ -87,16 +77,16 @@ def assemble(settings: Settings, images: ImageData | None = None, factory: Any =
         groups=images.groups,
         class_names=images.class_names,
     )
-    trainer, engine = choose_engine(
+    problem = Problem(
         images,
         folds,
-        factory,
+        factory or make_factory(settings.model),
         settings.training,
         settings.penalty,
-        augment=settings.data.augment,
-        device=settings.device,
+        settings.data.augment,
+        choose_device(settings.device),
     )
-    return Assembled(trainer, images, factory, engine)
+    return Assembled(problem, *choose_engine(problem))
 
 
 def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembled]:
@@ -115,7 +105,7 @@ def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembl
     except UserError as error:
         fix = "if data or model were given in Python, use Tradeoff.refit(objective)"
         raise UserError(f"cannot be set up again ({error})", where, fix) from None
-    if assembled.images.fingerprint != record.data.get("fingerprint"):
+    if assembled.problem.data.fingerprint != record.data.get("fingerprint"):
         raise UserError("the images have changed since the search", where, "search again on these")
     return settings, assembled
 

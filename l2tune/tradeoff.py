@@ -130,5 +130,5 @@ class Tradeoff(Estimates):
                 f"study {self.record.name!r}",
                 "give tradeoff.refit(function), called as function(strength, seed)",
             )
-        settings, assembled = assemble_again(self.record)
-        return assembled.refit(settings, chosen, seed)
+        _, assembled = assemble_again(self.record)
+        return assembled.refit(chosen, seed)

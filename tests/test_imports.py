@@ -196,13 +196,21 @@ def test_the_curve_and_the_statistics_are_numpy_and_scipy(module: str) -> None:
 def test_strategies_know_the_curve_and_the_records_only(name: str) -> None:
     ours = {i.name for i in imports_of(f"l2tune.search.{name}") if i.when != "typing" and i.name in sources()}
     strategies = {f"l2tune.search.{other}" for other in STRATEGIES}
-    plain = {"l2tune.errors", "l2tune.penalty.strength", "l2tune.optuna_internals"}
+    plain = {"l2tune.errors", "l2tune.penalty.strength", "l2tune.optuna_internals", "l2tune.settings"}
     known = {*inside("l2tune.curve"), *inside("l2tune.records")}
     assert ours <= known | plain | strategies
 
 
 @pytest.mark.parametrize(
-    "module", inside("l2tune.data", "l2tune.models", "l2tune.penalty.weights", "l2tune.training", "l2tune.members")
+    "module",
+    inside(
+        "l2tune.data",
+        "l2tune.models",
+        "l2tune.penalty.weights",
+        "l2tune.penalty.forms",
+        "l2tune.training",
+        "l2tune.members",
+    ),
 )
 def test_training_knows_nothing_of_the_search(module: str) -> None:
     everything = {imported.name for imported in imports_of(module)} | loaded_with(module)
@@ -218,6 +226,7 @@ def test_the_report_reads_only_the_study(module: str) -> None:
         "l2tune.models",
         "l2tune.data",
         "l2tune.penalty.weights",
+        "l2tune.penalty.forms",
         "l2tune.objectives.cross_validation",
     )
     assert [name for name in everything if any(is_part_of(name, part) for part in trains)] == []
@@ -258,7 +267,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_the_trainer_loads_no_optuna() -> None:
-    modules = ", ".join(inside("l2tune.training", "l2tune.models", "l2tune.data", "l2tune.penalty.weights"))
+    modules = ", ".join(inside("l2tune.training", "l2tune.models", "l2tune.data", "l2tune.penalty"))
     assert loaded_in_a_process(f"import {modules}") & {"optuna", "plotly", "sqlalchemy"} == set()
 
 

@@ -61,9 +61,9 @@ def fit_command(
     from l2tune.report.files import write_atomically
 
     settings, assembled = assemble_again(tradeoff.record, device=device, data_root=data_root)
-    images = assembled.images
+    images = assembled.problem.data
     print(f"training on all {len(images.labels)} training images with λ {format_lambda(strength)}", flush=True)
-    fit = assembled.refit(settings, strength, settings.search.seed)
+    fit = assembled.refit(strength, settings.search.seed)
 
     from safetensors.torch import save
 

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import optuna
@@ -171,9 +171,7 @@ class CrossValidationObjective:
         cls, settings: Settings, trainer: Trainer, data: Mapping[str, Any], assembled: Assembled | None = None
     ) -> CrossValidationObjective:
         """The objective of a whole search, sampler and pruner included, around a trainer that is there already."""
-        objective = cls(trainer=trainer, metric=settings.search.metric)
-        objective.settings, objective.data, objective._assembled, objective._known = settings, data, assembled, None
-        return objective
+        return cls(trainer=trainer, metric=settings.search.metric)._of_search(settings, data, assembled)
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Score one trial.
@@ -281,7 +279,7 @@ class CrossValidationObjective:
         """
         seed = self.settings.search.seed if seed is None else seed
         if self._assembled is not None:
-            return self._assembled.refit(self.settings, strength, seed)
+            return self._assembled.refit(strength, seed)
         if self._refit is None:
             raise UserError(
                 "how to train on all the data is not known",
@@ -358,6 +356,10 @@ class CrossValidationObjective:
         parts = decompose(np.stack(predictions), labels)
         numbers = {name: float(getattr(parts, name)) for name in parts.__dataclass_fields__}
         write_bias_variance(trial, len(predictions), numbers)
+
+    def _of_search(self, settings: Settings, data: Mapping[str, Any], assembled: Assembled | None) -> Self:
+        self.settings, self.data, self._assembled, self._known = settings, data, assembled, None
+        return self
 
     def _assemble(self, data: Any, model: Any, metric: str | Metric | None, given: dict[str, Any]) -> None:
         """Load the images and build l2tune's trainer."""

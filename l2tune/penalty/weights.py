@@ -1,21 +1,10 @@
-"""The penalty `λ Σ w²`: which weights it takes, and how it acts.
-
-| form | what happens at a step of size lr |
-|---|---|
-| `l2-loss` | `λ Σ w²` is added to the loss |
-| `l2` | `2λw` is added to the gradient, torch.optim's `weight_decay = 2λ`; equal to `l2-loss` step by step |
-| `l2-decoupled` | `w ← w − lr·2λ·w` before the step, AdamW's `weight_decay = 2λ` (Loshchilov and Hutter, 2019) |
-"""
+"""Which weights the penalty takes: by default the matrices and kernels of linear maps."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import nn
-
-Form = Literal["l2", "l2-loss", "l2-decoupled"]
-FORMS: tuple[Form, ...] = ("l2", "l2-loss", "l2-decoupled")
 
 _LINEAR_MAPS = (
     nn.Linear,
@@ -60,8 +49,3 @@ def regularized_parameters(model: nn.Module, which: Literal["weights", "all"] = 
 def has_normalization(model: nn.Module) -> bool:
     """Whether λ acts through the effective learning rate: the model has a normalization layer."""
     return any(isinstance(module, _NORMALIZATIONS) for module in model.modules())
-
-
-def penalty_term(parameters: dict[str, nn.Parameter], strength: float) -> torch.Tensor:
-    """`λ Σ w²`, a scalar to add to the loss."""
-    return strength * torch.stack([parameter.square().sum() for parameter in parameters.values()]).sum()

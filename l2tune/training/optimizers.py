@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from l2tune.errors import UserError
+from l2tune.penalty.forms import Factor, make_form
 from l2tune.penalty.strength import weight_decay
-from l2tune.penalty.weights import penalty_term, regularized_parameters
+from l2tune.penalty.weights import regularized_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
+
+_ADAM = {"sgd": False, "adam": True, "adamw": True}
+
+
+def is_adam(optimizer: str) -> bool:
+    """Whether it is Adam, or SGD. `adamw` is Adam too: what it adds is a form of the penalty.
+
+    Raises:
+        UserError: There is no such optimizer.
+    """
+    if optimizer not in _ADAM:
+        raise UserError(f"{optimizer!r} is no optimizer", "optimizer", f"known are {', '.join(_ADAM)}")
+    return _ADAM[optimizer]
 
 
 class RegularizedOptimizer:
@@ -16,44 +33,72 @@ class RegularizedOptimizer:
     Args:
         model: Whose parameters are trained.
         strength: λ ≥ 0.
+
+    Raises:
+        UserError: There is no such optimizer or form.
     """
 
     def __init__(self, model: nn.Module, strength: float, training: TrainingSettings, penalty: PenaltySettings) -> None:
-        self._strength, self._form = strength, penalty.form
-        self._regularized = regularized_parameters(model, penalty.regularize)
-        taken = {id(parameter) for parameter in self._regularized.values()}
+        self._strength, self._form = strength, make_form(penalty)
+        self._weights: list[Tensor] = list(regularized_parameters(model, penalty.regularize).values())
+        self._acts = strength > 0 and bool(self._weights)
+        taken = {id(weight) for weight in self._weights}
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
-        decay = weight_decay(strength)
-        adam = training.optimizer in ("adam", "adamw")
-        # SGD has no decoupled decay of its own, and the explicit term replaces the optimizer's.
-        own = decay if penalty.form == "l2" or (penalty.form == "l2-decoupled" and adam) else 0.0
-        self._shrink = decay if penalty.form == "l2-decoupled" and not adam else 0.0
+        self._adam = is_adam(training.optimizer)
+        # torch.optim's own decay is part of its fused step; SGD has no decoupled one
+        self._by_torch = self._form.native == "coupled" or (self._form.native == "decoupled" and self._adam)
         groups = [
-            {"params": list(self._regularized.values()), "weight_decay": own},
+            {"params": self._weights, "weight_decay": weight_decay(strength) if self._by_torch else 0.0},
             {"params": others, "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
         fused = all(p.is_floating_point() for p in model.parameters())
         self._optimizer: torch.optim.Optimizer
-        if not adam:
+        if not self._adam:
             self._optimizer = torch.optim.SGD(
                 groups, lr=training.lr, momentum=training.momentum, nesterov=training.momentum > 0, fused=fused
             )
-        elif penalty.form == "l2-decoupled":
+        elif self._form.native == "decoupled":
             self._optimizer = torch.optim.AdamW(groups, lr=training.lr, fused=fused)
         else:
             self._optimizer = torch.optim.Adam(groups, lr=training.lr, fused=fused)
 
     def step(self, data_loss: Tensor, lr: float) -> None:
         """One step from the mean cross-entropy of a batch."""
-        loss = data_loss
-        if self._form == "l2-loss" and self._strength and self._regularized:
-            loss = data_loss + penalty_term(self._regularized, self._strength)
+        term = self._form.loss_term(self._weights, self._strength) if self._acts else None
+        loss = data_loss if term is None else data_loss + term
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        if self._shrink and self._regularized:
+        if self._acts and not self._by_torch:
             with torch.no_grad():
-                torch._foreach_mul_(list(self._regularized.values()), 1 - lr * self._shrink)
+                if term is None:
+                    self._add_to_gradient()
+                self._form.before_step(self._weights, self._strength, lr)
         self._optimizer.step()
+        if self._acts:
+            with torch.no_grad():
+                self._form.after_step(self._weights, self._strength, lambda: self._step_sizes(lr))
+
+    def _add_to_gradient(self) -> None:
+        """A weight that takes no part in the loss has no gradient, and torch.optim leaves it as it is."""
+        pairs = [(weight.grad, weight) for weight in self._weights if weight.grad is not None]
+        if pairs:
+            self._form.add_to_gradient([g for g, _ in pairs], [w for _, w in pairs], self._strength)
+
+    def _step_sizes(self, lr: float) -> Sequence[Factor]:
+        """What the step just taken multiplied each regularized weight's (mean) gradient by."""
+        if not self._adam:
+            return [lr] * len(self._weights)
+        (_, beta), epsilon = (self._optimizer.param_groups[0][name] for name in ("betas", "eps"))
+        found: list[Factor] = []
+        for weight in self._weights:
+            state = self._optimizer.state.get(weight)
+            if not state:  # it had no gradient yet
+                found.append(0.0)
+                continue
+            second = state["exp_avg_sq"]
+            corrected = second / (1 - beta ** state["step"].to(second.device, second.dtype))
+            found.append(lr / (corrected.sqrt() + epsilon))
+        return found

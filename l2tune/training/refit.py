@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from l2tune.data.images import ImageData
 from l2tune.errors import UserError
-from l2tune.models.registry import ModelFactory
-from l2tune.settings import PenaltySettings, TrainingSettings
-from l2tune.training.device import choose_device
-from l2tune.training.member_training import DeviceImages, MemberTraining, Normalization
+from l2tune.training.member_training import MemberTraining
+from l2tune.training.pixels import DeviceImages
+from l2tune.training.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,44 +38,27 @@ class FinalFit:
     seconds: float
 
 
-def train_on_all(
-    data: ImageData,
-    factory: ModelFactory,
-    training: TrainingSettings,
-    penalty: PenaltySettings,
-    strength: float,
-    *,
-    seed: int = 0,
-    augment: Sequence[str] = (),
-    device: str = "auto",
-) -> FinalFit:
+def train_on_all(problem: Problem, strength: float, *, seed: int = 0) -> FinalFit:
     """Train on all training images for the full schedule; score on the test images.
 
+    Args:
+        problem: Its folds are not used.
+        strength: λ ≥ 0.
+        seed: Of the initial weights and the draws.
+
     Raises:
-        UserError: Training diverged, or bad device or network.
+        UserError: Training diverged, or the problem cannot be trained.
     """
-    target = choose_device(device)
+    data, device = problem.data, problem.device
     everything = np.arange(len(data.images))
-    normalization = Normalization.of(data.images, everything, torch.float32, target)
-    bfloat16 = training.precision == "bfloat16" or (training.precision == "auto" and target.type == "cuda")
-    network = MemberTraining(
-        DeviceImages.of(data.images, data.labels, target),
-        everything,
-        normalization,
-        factory,
-        data.classes,
-        strength,
-        seed,
-        training,
-        penalty,
-        augmentations=augment,
-        autocast=bfloat16,
-    )
+    normalization = problem.normalization_of(everything)
+    source = DeviceImages.of(data.images, data.labels, device)
+    network = MemberTraining(problem, source, everything, normalization, strength, seed)
     finite = True
-    while finite and network.epoch < training.epochs:
+    while finite and network.epoch < problem.training.epochs:
         finite = network.train_epoch()
     train_loss, train_error = network.scores(network.train)
-    test = DeviceImages.of(data.test_images, data.test_labels, target)
+    test = DeviceImages.of(data.test_images, data.test_labels, device)
     test_loss, test_error = network.scores(torch.arange(len(data.test_labels)), test)
     if not finite or not math.isfinite(train_loss + test_loss):
         raise UserError(f"training diverged at λ = {strength:g}", "fit", "lower the learning rate, or choose another λ")

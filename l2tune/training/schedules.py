@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from l2tune.errors import UserError
+
 Schedule = Literal["one-cycle", "cosine", "constant"]
 
 WARM_UP = 0.3
@@ -22,12 +24,17 @@ def learning_rate(schedule: Schedule, step: int, steps: int, peak: float) -> flo
         step: From 0 to `steps` − 1.
         steps: Of the whole training.
         peak: Highest learning rate.
+
+    Raises:
+        UserError: There is no such schedule.
     """
     progress = (step + 0.5) / steps
     if schedule == "constant":
         return peak
     if schedule == "cosine":
         return peak * 0.5 * (1 + math.cos(math.pi * progress))
+    if schedule != "one-cycle":
+        raise UserError(f"{schedule!r} is no schedule", "schedule", "known are one-cycle, cosine, constant")
     if progress < WARM_UP:
         return peak * (START + (1 - START) * progress / WARM_UP)
     return peak * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))

@@ -44,19 +44,23 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import Compose, Normalize, ToTensor
 
+from l2tune.assemble import versions
 from l2tune.data.folds import Fold
 from l2tune.data.images import ImageData
 from l2tune.data.sources import load
 from l2tune.members import Member
 from l2tune.models.registry import make_factory
-from l2tune.objectives.cross_validation import versions
 from l2tune.penalty.strength import weight_decay
 from l2tune.penalty.weights import regularized_parameters
 from l2tune.settings import DataSettings, Settings, build
 from l2tune.training.device import choose_device, device_name
-from l2tune.training.member_training import Normalization, initial_model
-from l2tune.training.sequential import SequentialTrainer
-from l2tune.training.stacked.population import PopulationTrainer
+from l2tune.training.draws import initial_model
+from l2tune.training.member_training import MemberTraining
+from l2tune.training.pixels import DeviceImages, Normalization
+from l2tune.training.problem import Problem
+from l2tune.training.stacked.model import Convolution
+from l2tune.training.stacked.population import populate
+from l2tune.training.stacked.problem import StackedProblem
 
 RESULTS = Path(__file__).parent / "results"
 WAYS = ("dataloader", "sequential", "captured", "grouped", "matmul")
@@ -130,20 +134,18 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def _trainer(self, kind: Any, **options: Any) -> Any:
-        return kind(
-            self.data,
-            self.folds,
-            self.factory,
-            self.training,
-            self.task.settings.penalty,
-            device=str(self.device),
-            **options,
+    def _problem(self) -> Problem:
+        return Problem(
+            self.data, self.folds, self.factory, self.training, self.task.settings.penalty, device=self.device
         )
 
     def _sequential(self, count: int) -> Callable[[], None]:
-        trainer = self._trainer(SequentialTrainer)
-        networks = [trainer._begin(member) for member in self.members(count)]
+        problem = self._problem()
+        source = DeviceImages.of(self.data.images, self.data.labels, self.device)
+        networks = [
+            MemberTraining(problem, source, self.folds[m.fold].train, problem.normalization(m.fold), m.strength, m.seed)
+            for m in self.members(count)
+        ]
 
         def epoch() -> None:
             for network in networks:
@@ -151,14 +153,14 @@ class Bench:
 
         return epoch
 
-    def _population(self, count: int, **options: Any) -> Callable[[], None]:
-        run = self._trainer(PopulationTrainer, **options).start(self.members(count))
-        run._populate()
+    def _population(self, count: int, size: int, convolution: Convolution = "grouped") -> Callable[[], None]:
+        problem = StackedProblem.of(self._problem(), convolution=convolution)
+        populations = populate(problem, self.members(count), size)
 
         def epoch() -> None:
-            for stream in {id(s): s for p in run._populations for s in p.streams}.values():
+            for stream in {id(s): s for p in populations for s in p.streams}.values():
                 stream.draw_epoch()
-            for population in run._populations:
+            for population in populations:
                 population.train_epoch()
                 population.end_epoch()
 

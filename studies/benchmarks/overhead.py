@@ -50,7 +50,10 @@ from l2tune.penalty.strength import weight_decay
 from l2tune.penalty.weights import regularized_parameters
 from l2tune.settings import DataSettings, PenaltySettings, TrainingSettings
 from l2tune.training.device import choose_device, device_name
-from l2tune.training.member_training import DeviceImages, MemberTraining, Normalization, initial_model
+from l2tune.training.draws import initial_model
+from l2tune.training.member_training import MemberTraining
+from l2tune.training.pixels import DeviceImages, Normalization
+from l2tune.training.problem import Problem
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
 STRENGTH, SEED, BATCH, LR, MOMENTUM = 1e-4, 0, 128, 0.01, 0.9
@@ -68,9 +71,8 @@ def l2tune_loop(
         optimizer="sgd", lr=LR, momentum=MOMENTUM, schedule="constant", batch_size=BATCH, precision="float32"
     )
     source = DeviceImages.of(data.images, data.labels, device)
-    return MemberTraining(
-        source, train.numpy(), normalization, factory, data.classes, STRENGTH, SEED, training, PenaltySettings()
-    )
+    problem = Problem(data, (), factory, training, PenaltySettings(), device=device)
+    return MemberTraining(problem, source, train.numpy(), normalization, STRENGTH, SEED)
 
 
 def new_network(

@@ -21,8 +21,8 @@ from typing import Any
 
 import pandas as pd
 
-from l2tune.members import EpochScores
-from l2tune.objectives.cross_validation import CrossValidationObjective, prepare
+from l2tune.assemble import assemble
+from l2tune.members import EpochScores, make_member
 from l2tune.penalty.strength import log_grid
 from l2tune.settings import build
 
@@ -66,13 +66,12 @@ RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
 def record(name: str, settings: dict[str, Any], strengths: list[float]) -> None:
     """Train λ = 0 and each strength on every fold and write both tables."""
     began = time.perf_counter()
-    trainer, _, _ = prepare(build(settings))
-    objective = CrossValidationObjective(trainer=trainer, folds=trainer.folds)
+    trainer = assemble(build(settings)).trainer
     epochs: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []
     for strength in [0.0, *strengths]:
         for fold in range(trainer.folds):
-            for scores in trainer.start([objective.member(strength, fold)]):
+            for scores in trainer.start([make_member(0, strength, fold)]):
                 epochs.append(_row(scores[0]))
                 if scores[0].network is not None:
                     network = scores[0].network

@@ -199,7 +199,7 @@ def no_bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         raise _BodyReached(0)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("l2tune.objectives.cross_validation.prepare", stop)
+    monkeypatch.setattr("l2tune.assemble.assemble", stop)
     monkeypatch.setattr("l2tune.search.storage.open_storage", stop)
     yield
     assert not list(tmp_path.iterdir())

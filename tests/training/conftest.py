@@ -13,6 +13,7 @@ from l2tune.data.folds import Fold, make_folds
 from l2tune.data.images import ImageData
 from l2tune.members import EpochScores, Member
 from l2tune.settings import PenaltySettings, TrainingSettings
+from l2tune.training.problem import Problem
 from l2tune.training.sequential import SequentialTrainer
 
 
@@ -50,7 +51,7 @@ class Small:
     data: ImageData
     folds: tuple[Fold, ...]
 
-    def trainer(
+    def problem(
         self,
         factory: Callable[..., nn.Module] = tiny_network,
         *,
@@ -58,20 +59,28 @@ class Small:
         penalty: str = "l2",
         augment: Sequence[str] = (),
         dtype: torch.dtype = torch.float32,
-        engine: Callable[..., Any] = SequentialTrainer,
         **training: Any,
-    ) -> Any:
-        settings = {"epochs": 4, "batch_size": 8, "lr": 0.05} | training
-        return engine(
+    ) -> Problem:
+        """On the CPU. Settings are not checked, so that a test can ask for what there is not."""
+        return Problem(
             data or self.data,
             self.folds,
             factory,
-            TrainingSettings(**settings),
-            PenaltySettings(form=penalty),
-            augment=augment,
-            device="cpu",
-            dtype=dtype,
+            TrainingSettings().model_copy(update={"epochs": 4, "batch_size": 8, "lr": 0.05} | training),
+            PenaltySettings().model_copy(update={"form": penalty}),
+            augment,
+            torch.device("cpu"),
+            dtype,
         )
+
+    def trainer(
+        self,
+        factory: Callable[..., nn.Module] = tiny_network,
+        engine: Callable[..., Any] = SequentialTrainer,
+        **of: Any,
+    ) -> Any:
+        """An engine on `problem`."""
+        return engine(self.problem(factory, **of))
 
     @staticmethod
     def member(strength: float, fold: int = 0, seed: int | None = None) -> Member:

@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from l2tune.training import evaluate
-from l2tune.training.member_training import Normalization, describe_network
 
 
 @pytest.fixture
@@ -94,48 +93,3 @@ class TestCalibrationError:
 
     def test_errors_in_different_bins_do_not_cancel(self):
         assert self.of([0.95, 0.55], [False, True]) == pytest.approx((0.95 + 0.45) / 2, abs=1e-6)
-
-
-def test_description_of_a_network():
-    weights = {
-        "conv.weight": torch.tensor([3.0, -4.0, 0.0, 0.0]),
-        "fc.weight": torch.tensor([1e-4, 0.0, 2.0, -1e-2]),
-    }
-    rms = {"conv.weight": torch.tensor(1.0), "fc.weight": torch.tensor(1.0)}
-    log_p = np.log(np.array([[0.7, 0.3], [0.6, 0.4]], dtype=np.float32))
-    found = describe_network(weights, rms, log_p, np.array([0, 1]), 0.25)
-    assert found.weight_norms == pytest.approx({"conv": 5.0, "fc": (1e-8 + 4 + 1e-4) ** 0.5})
-    assert found.zero_fraction == 3 / 8
-    assert found.near_zero_fraction == 4 / 8
-    assert found.test_loss == pytest.approx(-(np.log(0.7) + np.log(0.4)) / 2, rel=1e-6)
-    assert found.test_error == 0.5
-    assert found.input_gradient_norm == 0.25
-
-
-def test_description_without_regularized_weights():
-    log_p = np.log(np.full((2, 2), 0.5, dtype=np.float32))
-    found = describe_network({}, {}, log_p, np.array([0, 1]), 0.0)
-    assert (found.weight_norms, found.zero_fraction, found.near_zero_fraction) == ({}, 0.0, 0.0)
-
-
-class TestNormalization:
-    @staticmethod
-    def of(images, indices):
-        return Normalization.of(images, np.asarray(indices), torch.float64, torch.device("cpu"))
-
-    def test_statistics_are_exact_and_of_the_chosen_images(self):
-        images = torch.randint(0, 256, (9000, 3, 4, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-        chosen = np.arange(0, 9000, 2)
-        found = self.of(images, chosen)
-        pixels = images[chosen].double() / 255
-        torch.testing.assert_close(found.mean, pixels.mean((0, 2, 3)), rtol=1e-12, atol=0)
-        torch.testing.assert_close(found.std, pixels.std((0, 2, 3), correction=0), rtol=1e-12, atol=0)
-        normal = found.apply(images[chosen])
-        torch.testing.assert_close(normal.mean((0, 2, 3)), torch.zeros(3).double(), rtol=0, atol=1e-12)
-        torch.testing.assert_close(normal.std((0, 2, 3), correction=0), torch.ones(3).double(), rtol=1e-12, atol=0)
-
-    def test_a_constant_channel_stays_zero(self):
-        images = torch.stack([torch.full((5, 4, 4), 37), torch.arange(80).reshape(5, 4, 4)], dim=1).to(torch.uint8)
-        normal = self.of(images, range(5)).apply(images)
-        assert normal[:, 0].abs().max() < 1e-12
-        assert torch.isfinite(normal).all()

@@ -16,6 +16,7 @@ from l2tune.data.sources import load
 from l2tune.members import Member
 from l2tune.models.linear import linear
 from l2tune.settings import DataSettings, PenaltySettings, TrainingSettings
+from l2tune.training.problem import Problem
 from l2tune.training.sequential import SequentialTrainer
 
 STRENGTHS = (3e-3, 1e-2, 3e-2, 0.1, 1.0)
@@ -46,7 +47,9 @@ def test_losses_at_the_minimum_equal_scikit_learns_on_every_fold(digits, folds):
     training = TrainingSettings(
         optimizer="sgd", lr=0.2, momentum=0.98, schedule="constant", epochs=600, batch_size=len(digits.images)
     )
-    trainer = SequentialTrainer(digits, folds, linear, training, PenaltySettings(), device="cpu", dtype=torch.float64)
+    device = torch.device("cpu")
+    problem = Problem(digits, folds, linear, training, PenaltySettings(), device=device, dtype=torch.float64)
+    trainer = SequentialTrainer(problem)
     members = [Member(strength, fold, fold) for strength in STRENGTHS for fold in range(FOLDS)]
     last = list(trainer.start(members))[-1]
     assert [scores.member for scores in last] == members

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from l2tune.errors import UserError
 from l2tune.settings import PenaltySettings, TrainingSettings
+from l2tune.training.problem import Problem
 from l2tune.training.refit import train_on_all
 
 TRAINING = TrainingSettings(epochs=6, batch_size=8, lr=0.05)
@@ -19,8 +20,9 @@ def network(shape, classes):
     return nn.Sequential(nn.Conv2d(shape[0], 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, classes))
 
 
-def fit(small, strength=1e-3, training=TRAINING, data=None, factory=network, **settings):
-    return train_on_all(data or small.data, factory, training, PenaltySettings(), strength, device="cpu", **settings)
+def fit(small, strength=1e-3, training=TRAINING, data=None, factory=network, augment=(), seed=0):
+    problem = Problem(data or small.data, (), factory, training, PenaltySettings(), augment, torch.device("cpu"))
+    return train_on_all(problem, strength, seed=seed)
 
 
 def plain_scores(found, images, labels):
@@ -91,8 +93,3 @@ def test_divergence_is_told_in_one_line(small):
     with pytest.raises(UserError) as refused:
         fit(small, 1e-3, training)
     assert str(refused.value) == ("fit: training diverged at λ = 0.001; lower the learning rate, or choose another λ")
-
-
-def test_an_unknown_device_is_refused(small):
-    with pytest.raises(UserError, match="'tpu' is no device"):
-        train_on_all(small.data, network, TRAINING, PenaltySettings(), 0.1, device="tpu")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from l2tune.errors import UserError
 from l2tune.training.schedules import learning_rate
 
 STEPS, PEAK = 40, 0.3
@@ -100,3 +101,9 @@ def test_training_takes_the_schedule_over_all_its_epochs(small):
     shrunk = [1 - learning_rate("one-cycle", step, steps, 0.1) * 2 * strength for step in range(steps)]
     ratios = [norms[1] / norms[0], norms[2] / norms[1]]
     assert ratios == pytest.approx([math.prod(shrunk[4:8]), math.prod(shrunk[8:])], rel=1e-12)
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(UserError) as refused:
+        learning_rate("exponential", 0, STEPS, PEAK)
+    assert str(refused.value) == "schedule: 'exponential' is no schedule; known are one-cycle, cosine, constant"

@@ -15,8 +15,7 @@ from torch.nn.functional import cross_entropy, dropout
 from torchvision.ops import StochasticDepth
 
 from l2tune.errors import TrialFailed, UserError
-from l2tune.training import sequential
-from l2tune.training.member_training import batch_count
+from l2tune.training import problem
 
 EPOCHS = 3
 
@@ -166,10 +165,6 @@ class TestBatches:
         trainer = begin(small, spy, batch_size=1000)
         list(trainer.start([small.member(0.0)]))
         assert [len(batch) for batch in spy.built[0].seen] == [32] * EPOCHS
-
-    @pytest.mark.parametrize(("images", "size", "count"), [(32, 8, 4), (33, 8, 4), (34, 8, 5), (1, 8, 1), (7, 8, 1)])
-    def test_batch_count(self, images, size, count):
-        assert batch_count(images, size) == count
 
     def test_augmentation_changes_training_batches_only(self, small, spy):
         trainer = begin(small, spy, augment=("flip",), lr=1e-30)
@@ -332,7 +327,7 @@ class TestScores:
         assert all(scores.gradient_ratio is None for scores in found[members[1]])
 
     def test_folds_are_described_on_some_test_images(self, small, train, monkeypatch):
-        monkeypatch.setattr(sequential, "TEST_IMAGES", 7)
+        monkeypatch.setattr(problem, "TEST_IMAGES", 7)
         trainer, member = small.trainer(), small.member(1e-3)
         network = train(trainer, [member])[member][-1].network
         np.testing.assert_array_equal(trainer.test_labels, small.data.test_labels[::3].numpy())
@@ -414,13 +409,6 @@ class TestMemoryAndDevices:
     def test_a_network_for_other_images_is_refused_at_once(self, small):
         with pytest.raises(UserError, match="cannot take images of 2×6×6"):
             small.trainer(lambda shape, classes: nn.Conv2d(5, classes, 3))
-
-    def test_a_network_without_weights_for_the_penalty_is_refused(self, small):
-        def biases_only(shape, classes):
-            return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(shape[0]), nn.ZeroPad1d((0, 1)))
-
-        with pytest.raises(UserError, match="no convolution or linear layer whose weights λ could act on"):
-            small.trainer(biases_only)
 
     def test_description(self, small):
         described = small.trainer().describe()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from l2tune.data.augment import draw
-from l2tune.training.member_training import Normalization, batch_count
+from l2tune.training.draws import batch_count
+from l2tune.training.pixels import Normalization
 
 
 class Stream:

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l2tune.errors import UserError
+from l2tune.penalty.forms import Factor, Form, make_form
 from l2tune.settings import PenaltySettings, TrainingSettings
+from l2tune.training.optimizers import is_adam
 from l2tune.training.schedules import learning_rate
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -20,17 +23,24 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 class StackedOptimizer:
     """What `RegularizedOptimizer` does to one network, done to all members, each with its own λ and learning rate.
 
-    `l2-loss` is applied as `l2`: the gradient of `λ Σ w²` is `2λw`, which is what `l2` adds.
+    A form's loss term is applied as what it adds to the gradient.
 
     Args:
         compiled: Whether to fuse the step with torch.compile; without a compiler it runs unfused, with a warning.
+
+    Raises:
+        UserError: There is no such optimizer or form, or the form does not take stacked weights.
     """
 
     def __init__(self, training: TrainingSettings, penalty: PenaltySettings, *, compiled: bool = False) -> None:
-        self._training, self._decoupled = training, penalty.form == "l2-decoupled"
-        self.adam = training.optimizer in ("adam", "adamw")
+        self._training, self._form = training, make_form(penalty)
+        if not self._form.stackable:
+            what = f"{self._form.name} does not take stacked networks"
+            raise UserError(what, "penalty", "use --engine sequential")
+        self.adam = is_adam(training.optimizer)
         self.moments = 2 if self.adam else int(training.momentum > 0)
-        self._fused: Any = torch.compile(_update) if compiled else None
+        # of one piece, so that it fails to compile before anything was changed
+        self._fused: Any = torch.compile(_update, fullgraph=True) if compiled else None
 
     def rates(self, step: int, steps: int) -> tuple[float, float, float]:
         """What a step from 0 to `steps` − 1 needs: learning rate, and Adam's two corrections of its moments' bias.
@@ -47,7 +57,7 @@ class StackedOptimizer:
         gradients: Sequence[Tensor],
         moments: Sequence[Sequence[Tensor]],
         regularized: Sequence[bool],
-        decay: Tensor,
+        strengths: Tensor,
         rates: Tensor,
         *,
         fused: bool = False,
@@ -59,16 +69,14 @@ class StackedOptimizer:
             gradients: Of the weights; used up.
             moments: Of the optimizer, first and second, each like the weights.
             regularized: Which weights the penalty takes.
-            decay: (M,), 2λ.
+            strengths: (M,), λ.
             rates: (3, M), as `rates` gives them.
             fused: Use the compiled step, if there is one: each number of members is compiled for once.
         """
-        members = len(decay)
-        flat = [w.view(members, -1) for w in weights]
-        slopes = _own([g.reshape(members, -1) for g in gradients])
-        state = [[s.view(members, -1) for s in of] for of in moments]
+        slopes = _own(gradients)
         momentum = self._training.momentum
-        arguments = (flat, slopes, state, list(regularized), decay, rates, self._decoupled, self.adam, momentum)
+        state = [list(of) for of in moments]
+        arguments = (list(weights), slopes, state, list(regularized), strengths, rates, self._form, self.adam, momentum)
         if fused and self._fused is not None:
             try:
                 self._fused(*arguments)
@@ -88,47 +96,76 @@ def _update(
     gradients: list[Tensor],
     moments: list[list[Tensor]],
     regularized: list[bool],
-    decay: Tensor,
+    strengths: Tensor,
     rates: Tensor,
-    decoupled: bool,
+    form: Form,
     adam: bool,
     momentum: float,
 ) -> None:
-    """The step on (M, n) tensors; vectors over members broadcast from (M, 1)."""
-    lr, first_lr, second_root = rates[:, :, None].unbind()
+    """The step on tensors (M, …): what the form does, around what the optimizer does."""
+    lr, first_lr, second_root = rates.unbind()
     taken = [w for w, own in zip(weights, regularized, strict=True) if own]
-    if taken and decoupled:
-        torch._foreach_mul_(taken, [1 - lr * decay[:, None]] * len(taken))
-    elif taken:
-        slopes = [g for g, own in zip(gradients, regularized, strict=True) if own]
-        torch._foreach_addcmul_(slopes, taken, [decay[:, None]] * len(taken))
-    count = len(weights)
+    slopes = [g for g, own in zip(gradients, regularized, strict=True) if own]
+    if taken:
+        form.add_to_gradient(slopes, taken, strengths)
+        form.before_step(taken, strengths, lr)
+    members = len(strengths)
+    flat = [w.view(members, -1) for w in weights]
+    by_row = [g.view(members, -1) for g in gradients]
+    state = [[m.view(members, -1) for m in of] for of in moments]
     if adam:
-        first, second = moments
-        torch._foreach_lerp_(first, gradients, 1 - BETA1)
-        torch._foreach_mul_(second, BETA2)
-        torch._foreach_addcmul_(second, gradients, gradients, 1 - BETA2)
-        torch._foreach_copy_(gradients, second)  # from here on the gradients' memory holds the divisors
-        torch._foreach_sqrt_(gradients)
-        torch._foreach_div_(gradients, [second_root] * count)
-        torch._foreach_add_(gradients, EPSILON)
-        torch._foreach_div_(gradients, [-first_lr] * count)
-        torch._foreach_addcdiv_(weights, first, gradients)
-        return
+        _adam(flat, by_row, state, first_lr[:, None], second_root[:, None])
+    else:
+        _sgd(flat, by_row, state, lr[:, None], momentum)
+    if taken:
+        form.after_step(taken, strengths, lambda: _step_sizes(slopes, lr, first_lr, adam))
+
+
+def _adam(
+    weights: list[Tensor], gradients: list[Tensor], moments: list[list[Tensor]], first_lr: Tensor, second_root: Tensor
+) -> None:
+    """Adam on tensors (M, n); vectors over members broadcast from (M, 1). Gradients end as `−(√v̂ + ε) / first_lr`."""
+    first, second = moments
+    count = len(weights)
+    torch._foreach_lerp_(first, gradients, 1 - BETA1)
+    torch._foreach_mul_(second, BETA2)
+    torch._foreach_addcmul_(second, gradients, gradients, 1 - BETA2)
+    torch._foreach_copy_(gradients, second)  # from here on the gradients' memory holds the divisors
+    torch._foreach_sqrt_(gradients)
+    torch._foreach_div_(gradients, [second_root] * count)
+    torch._foreach_add_(gradients, EPSILON)
+    torch._foreach_div_(gradients, [-first_lr] * count)
+    torch._foreach_addcdiv_(weights, first, gradients)
+
+
+def _sgd(
+    weights: list[Tensor], gradients: list[Tensor], moments: list[list[Tensor]], lr: Tensor, momentum: float
+) -> None:
+    """SGD with Nesterov momentum, likewise. Gradients are used up."""
     if momentum:
         torch._foreach_mul_(moments[0], momentum)
         torch._foreach_add_(moments[0], gradients)
         torch._foreach_add_(gradients, moments[0], alpha=momentum)  # Nesterov's look ahead
-    torch._foreach_mul_(gradients, [lr] * count)
+    torch._foreach_mul_(gradients, [lr] * len(weights))
     torch._foreach_sub_(weights, gradients)
 
 
-def _own(gradients: list[Tensor]) -> list[Tensor]:
+def _step_sizes(used: list[Tensor], lr: Tensor, first_lr: Tensor, adam: bool) -> Sequence[Factor]:
+    """What the step multiplied each weight's gradient by, from what `_adam` or `_sgd` left of the gradients (M, …)."""
+    shapes = [(-1, *[1] * (gradient.ndim - 1)) for gradient in used]
+    if not adam:
+        return [lr.view(shape) for shape in shapes]
+    torch._foreach_reciprocal_(used)  # in place: here too hardly any memory is taken
+    torch._foreach_mul_(used, [(-lr / first_lr).view(shape) for shape in shapes])
+    return used
+
+
+def _own(gradients: Sequence[Tensor]) -> list[Tensor]:
     """Each in memory of its own: autograd may give one tensor for two weights, or an expanded one."""
     seen: set[int] = set()
     found = []
     for gradient in gradients:
         place = gradient.data_ptr()
-        found.append(gradient.clone() if place in seen else gradient.contiguous())
+        found.append(gradient.clone(memory_format=torch.contiguous_format) if place in seen else gradient.contiguous())
         seen.add(place)
     return found

@@ -7,30 +7,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from l2tune.data.folds import Fold
-from l2tune.data.images import ImageData
 from l2tune.errors import TrialFailed
 from l2tune.members import EpochScores, Member
-from l2tune.models.registry import ModelFactory
-from l2tune.penalty.weights import regularized_parameters
-from l2tune.settings import PenaltySettings, TrainingSettings
-from l2tune.training.member_training import DeviceImages
-from l2tune.training.sequential import SequentialTrainer
-from l2tune.training.stacked.batches import Stream
-from l2tune.training.stacked.members import EVALUATION_PIXELS, StackedMembers, collect
-from l2tune.training.stacked.model import Convolution, StackedModel
-from l2tune.training.stacked.optimizer import StackedOptimizer
+from l2tune.training.problem import Problem
+from l2tune.training.stacked.capture import collect
+from l2tune.training.stacked.members import StackedMembers
+from l2tune.training.stacked.model import Convolution
+from l2tune.training.stacked.problem import StackedProblem, free_memory
 
 CPU_MEMBERS = 16
 """Members of a population on the CPU: its memory is not ours to fill, and larger ones are no faster there."""
 
 _MEMORY_SHARE = 0.8  # of what is free; the rest is for evaluation and for what the allocator cannot use
-_RESIDENT_SHARE = 0.5  # images take at most this of the free memory, else they stay with the host
 
 
-class PopulationTrainer(SequentialTrainer):
+class PopulationTrainer:
     """Trains members together; `Trainer` of `l2tune.members`, with the sequential engine's answers.
 
     Initial weights, batch order, augmentation and arithmetic are those of `SequentialTrainer`; only dropout draws
@@ -41,7 +34,11 @@ class PopulationTrainer(SequentialTrainer):
         captured: Whether steps are captured as CUDA graphs, and the optimizer compiled.
         convolution: How stacked convolutions are computed.
 
-    Others as of `SequentialTrainer`.
+    Attributes:
+        stacked: The problem as its members train on it.
+
+    Raises:
+        UserError: The problem cannot be trained, or its penalty does not take stacked weights.
     """
 
     engine = "population"
@@ -55,86 +52,30 @@ class PopulationTrainer(SequentialTrainer):
 
     def __init__(
         self,
-        data: ImageData,
-        folds: Sequence[Fold],
-        factory: ModelFactory,
-        training: TrainingSettings,
-        penalty: PenaltySettings,
+        problem: Problem,
         *,
-        augment: Sequence[str] = (),
-        device: str = "auto",
-        dtype: torch.dtype = torch.float32,
         size: int | None = None,
         captured: bool = True,
         convolution: Convolution = "grouped",
     ) -> None:
-        super().__init__(data, folds, factory, training, penalty, augment=augment, device=device, dtype=dtype)
-        self.size, self.convolution = size, convolution
-        self.captured = captured and self.device.type == "cuda"
-        self._stacked = StackedModel(
-            self._model.to(dtype), self.device, bfloat16=self._autocast, convolution=convolution
-        )
-        self._optimizer = StackedOptimizer(training, penalty, compiled=self.captured)
-        self._regularized = set(regularized_parameters(self._model, penalty.regularize))
-        self._everything = torch.from_numpy(
-            np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.validation)]))
-        )
-        self.resident = self._source.images.device.type == self.device.type
-        self._counted: dict[tuple[int, bool], Tensor] = {}
-        self._evaluation_pixels = EVALUATION_PIXELS.get(self.device.type, 1 << 22)
-        self._bytes_per_member: float | None = None
+        self.problem, self.size, self.convolution = problem, size, convolution
+        self.folds, self.epochs = len(problem.folds), problem.training.epochs
+        self.test_labels: NDArray[np.int64] | None = problem.test_labels
+        self.stacked = StackedProblem.of(problem, captured=captured, convolution=convolution)
 
     def start(self, members: Sequence[Member]) -> PopulationRun:
-        return PopulationRun(self, members)
+        return PopulationRun(self.stacked, members, self.size)
 
     def describe(self) -> Mapping[str, Any]:
-        return {**super().describe(), "convolution": self.convolution, "captured": self.captured}
-
-    def _place(self, images: Tensor, labels: Tensor) -> DeviceImages:
-        """On the device, or the pixels in the host's pinned memory where they would take too much of the device's."""
-        if self.device.type == "cuda" and images.numel() > _RESIDENT_SHARE * _free_memory(self.device):
-            return DeviceImages(images.pin_memory(), labels.to(self.device))
-        return super()._place(images, labels)
-
-    def _pixels(self, indices: Tensor) -> Tensor:
-        """Training images (…) → (…, C, H, W) uint8 on the device."""
-        images, flat = self._source.images, indices.flatten()
-        if self.resident:
-            found = images.index_select(0, flat.to(self.device))
-        else:  # gathered while the device still computes the step before
-            found = torch.empty((len(flat), *images.shape[1:]), dtype=torch.uint8, pin_memory=True)
-            torch.index_select(images, 0, flat, out=found)
-            found = found.to(self.device, non_blocking=True)
-        return found.view(*indices.shape, *images.shape[1:])
-
-    def _counts(self, fold: int, sample: bool) -> Tensor:
-        """(2, images in any fold): how often each is in the training part (or its sample) and the validation part."""
-        key = fold, sample
-        if key not in self._counted:
-            split = self._splits[fold]
-            length = int(self._everything[-1]) + 1
-            train = split.sample if sample else split.train
-            both = [np.bincount(part, minlength=length) for part in (train, split.validation)]
-            self._counted[key] = torch.from_numpy(np.stack(both))[:, self._everything].to(self.device, torch.float32)
-        return self._counted[key]
-
-    def _stream(self, fold: int, seed: int) -> Stream:
-        return Stream(
-            fold,
-            seed,
-            self._splits[fold].train,
-            self._normalization(fold),
-            self._training.batch_size,
-            self._augment,
-            self._data.shape[1:],
-        )
+        how = {"convolution": self.convolution, "captured": self.stacked.limits.captured}
+        return {"engine": self.engine, **self.problem.describe(), **how}
 
 
 class PopulationRun:
     """Members in training, in as few populations as memory allows."""
 
-    def __init__(self, trainer: PopulationTrainer, members: Sequence[Member]) -> None:
-        self._trainer = trainer
+    def __init__(self, problem: StackedProblem, members: Sequence[Member], size: int | None = None) -> None:
+        self._problem, self._size = problem, size
         self._waiting = list(dict.fromkeys(members))
         self._order = {member: place for place, member in enumerate(self._waiting)}
         self._populations: list[StackedMembers] = []
@@ -146,11 +87,12 @@ class PopulationRun:
 
     def __next__(self) -> Sequence[EpochScores]:
         if self._waiting:
-            self._populate()
+            self._populations, self._waiting = populate(self._problem, self._waiting, self._size), []
+            self._parking = self._size is None and len(self._populations) > 1
         for population in self._populations:
             population.shrink()
         queue = [population for population in self._populations if population.members]
-        if self._epoch == self._trainer.epochs or not queue:
+        if self._epoch == self._problem.epochs or not queue:
             self._populations = []
             raise StopIteration
         self._epoch += 1
@@ -170,7 +112,7 @@ class PopulationRun:
             self._populations.append(population)
             if self._parking and (self._populations[1:] or queue):
                 population.park()
-        if self._epoch == self._trainer.epochs:
+        if self._epoch == self._problem.epochs:
             self._populations = []
         return sorted(found, key=lambda scores: self._order[scores.member])
 
@@ -192,40 +134,47 @@ class PopulationRun:
                 raise TrialFailed(f"out of memory on the device ({first})") from error
         return None
 
-    def _populate(self) -> None:
-        """As few populations as the memory allows, equal in size; members of one fold side by side."""
-        trainer, members = self._trainer, sorted(self._waiting, key=lambda m: (m.fold, m.seed))
-        self._waiting = []
-        streams = {key: trainer._stream(*key) for key in dict.fromkeys((m.fold, m.seed) for m in members)}
-        number = -(-len(members) // (trainer.size or _fitting(trainer, members[0])))
-        self._parking = trainer.size is None and number > 1
-        for part in np.array_split(np.arange(len(members)), number):
-            population = StackedMembers(trainer, [members[i] for i in part], streams)
-            if self._parking:
-                population.park()
-            self._populations.append(population)
+
+def populate(problem: StackedProblem, members: Sequence[Member], size: int | None = None) -> list[StackedMembers]:
+    """As few populations as the memory allows, equal in size; members of one fold side by side.
+
+    Args:
+        members: All different, at least one.
+        size: Members of a population; without it populations that do not fit at once are parked.
+    """
+    members = sorted(members, key=lambda m: (m.fold, m.seed))
+    streams = {key: problem.stream(*key) for key in dict.fromkeys((m.fold, m.seed) for m in members)}
+    number = -(-len(members) // (size or _fitting(problem, members[0])))
+    found = []
+    for part in np.array_split(np.arange(len(members)), number):
+        population = StackedMembers.begin(problem, [members[i] for i in part], streams)
+        if size is None and number > 1:
+            population.park()
+        found.append(population)
+    return found
 
 
-def _fitting(trainer: PopulationTrainer, member: Member) -> int:
+def _fitting(problem: StackedProblem, member: Member) -> int:
     """How many members fit the free memory, from what one step of one takes."""
-    if trainer.device.type != "cuda":
+    if problem.device.type != "cuda":
         return CPU_MEMBERS
-    if trainer._bytes_per_member is None:
-        trainer._bytes_per_member = _measure_member(trainer, member)
-    return max(1, int(_MEMORY_SHARE * _free_memory(trainer.device) / trainer._bytes_per_member))
+    limits = problem.limits
+    if limits.bytes_per_member is None:
+        limits.bytes_per_member = _measure_member(problem, member)
+    return max(1, int(_MEMORY_SHARE * free_memory(problem.device) / limits.bytes_per_member))
 
 
-def _measure_member(trainer: PopulationTrainer, member: Member) -> float:
+def _measure_member(problem: StackedProblem, member: Member) -> float:
     """Bytes of weights, optimizer state and a step's activations; infinite if not even one fits.
 
     Activations count twice where steps are captured: the graph keeps its own, and the short last batch of an epoch is
     not part of it.
     """
-    device = trainer.device
+    device = problem.device
     collect(device)
     before = torch.cuda.memory_allocated(device)
-    stream = trainer._stream(member.fold, member.seed)
-    probe = StackedMembers(trainer, [member], {(member.fold, member.seed): stream}, capturing=False)
+    stream = problem.stream(member.fold, member.seed)
+    probe = StackedMembers.begin(problem, [member], {(member.fold, member.seed): stream}, capturing=False)
     state = torch.cuda.memory_allocated(device) - before
     torch.cuda.reset_peak_memory_stats(device)
     try:
@@ -234,10 +183,4 @@ def _measure_member(trainer: PopulationTrainer, member: Member) -> float:
     except torch.OutOfMemoryError:
         return float("inf")
     activations = torch.cuda.max_memory_allocated(device) - before - state
-    return float(state + activations * (2 if trainer.captured else 1))
-
-
-def _free_memory(device: torch.device) -> int:
-    """Bytes of a CUDA device that can still be taken."""
-    collect(device)
-    return int(torch.cuda.mem_get_info(device)[0])
+    return float(state + activations * (2 if problem.limits.captured else 1))

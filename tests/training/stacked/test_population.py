@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,32 +17,20 @@ from l2tune.data.images import ImageData
 from l2tune.errors import TrialFailed
 from l2tune.members import EpochScores, Member
 from l2tune.models.registry import make_factory
-from l2tune.settings import build
-from l2tune.training import engine
-from l2tune.training.engine import choose_engine
-from l2tune.training.member_training import initial_model
-from l2tune.training.optimizers import RegularizedOptimizer
+from l2tune.penalty.forms import FORMS
+from l2tune.settings import Settings, build
+from l2tune.training.problem import Problem
 from l2tune.training.sequential import SequentialRun, SequentialTrainer
-from l2tune.training.stacked.members import _Capture
-from l2tune.training.stacked.model import StackedModel, obstacle
-from l2tune.training.stacked.optimizer import StackedOptimizer
+from l2tune.training.stacked.model import StackedModel
 from l2tune.training.stacked.population import PopulationRun, PopulationTrainer
 
 IMAGES, CLASSES, BATCH = 40, 3, 8
-FORMS = [
+PAIRS = [
     (optimizer, form)
     for optimizer in ("sgd", "adam", "adamw")
-    for form in ("l2", "l2-loss", "l2-decoupled")
+    for form in FORMS
     if (optimizer, form) != ("adamw", "l2")
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +69,16 @@ def make_trainers(
     data: ImageData, folds: Sequence[Fold], augment: Sequence[str] = (), factory: Any = None, **settings: Any
 ) -> tuple[SequentialTrainer, PopulationTrainer]:
     built = build({"epochs": 5, "batch_size": BATCH, "lr": 0.02} | settings)
-    arguments = (data, folds, factory or make_factory(built.model), built.training, built.penalty)
-    common: dict[str, Any] = {"augment": augment, "device": "cpu", "dtype": torch.float64}
-    return SequentialTrainer(*arguments, **common), PopulationTrainer(*arguments, **common)
+    problem = make_problem(data, folds, built, factory, augment=augment, dtype=torch.float64)
+    return SequentialTrainer(problem), PopulationTrainer(problem)
+
+
+def make_problem(
+    data: ImageData, folds: Sequence[Fold], settings: Settings, factory: Any = None, **rest: Any
+) -> Problem:
+    """On the CPU."""
+    factory = factory or make_factory(settings.model)
+    return Problem(data, folds, factory, settings.training, settings.penalty, device=torch.device("cpu"), **rest)
 
 
 def make_members(folds: Sequence[Fold], strengths: Sequence[float] = (0.0, 1e-3, 0.1)) -> list[Member]:
@@ -144,7 +139,7 @@ def assert_same_training(
     return history
 
 
-@pytest.mark.parametrize(("optimizer", "form"), FORMS)
+@pytest.mark.parametrize(("optimizer", "form"), PAIRS)
 def test_equals_sequential_for_every_optimizer_and_form(tiny: ImageData, optimizer: str, form: str) -> None:
     folds = UNEQUAL[:3]  # four steps an epoch; weights are compared up to step 20
     trainers = make_trainers(tiny, folds, model="small_resnet", optimizer=optimizer, penalty=form, epochs=6)
@@ -234,25 +229,30 @@ class RunsOutOfMemory:
         return found
 
 
+def break_memory(trainer: PopulationTrainer, **how: Any) -> RunsOutOfMemory:
+    broken = RunsOutOfMemory(trainer.stacked.model, **how)
+    trainer.stacked = replace(trainer.stacked, model=broken)
+    return broken
+
+
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_out_of_memory_splits_the_population_and_loses_nothing(tiny: ImageData, training: bool) -> None:
     sequential, trainer = make_trainers(tiny, UNEQUAL, ("flip",), model="small_resnet", optimizer="adam", epochs=2)
-    broken = RunsOutOfMemory(trainer._stacked, most=4, after=7, training=training)  # amid the first epoch
-    trainer._stacked = broken  # type: ignore[assignment]
+    broken = break_memory(trainer, most=4, after=7, training=training)  # amid the first epoch
     assert_same_training(sequential, trainer, make_members(UNEQUAL))
     assert broken.raised >= 2
 
 
 def test_out_of_memory_within_a_ragged_batch_trains_no_stream_twice(data: ImageData) -> None:
     sequential, trainer = make_trainers(data, UNEQUAL, model="linear", epochs=3)
-    trainer._stacked = broken = RunsOutOfMemory(trainer._stacked, most=5, after=4)  # type: ignore[assignment]
+    broken = break_memory(trainer, most=5, after=4)
     assert_same_training(sequential, trainer, make_members(UNEQUAL))
     assert broken.raised
 
 
 def test_a_member_that_alone_does_not_fit_fails_its_trial(data: ImageData) -> None:
     _, trainer = make_trainers(data, EQUAL, model="linear")
-    trainer._stacked = RunsOutOfMemory(trainer._stacked, most=0)  # type: ignore[assignment]
+    break_memory(trainer, most=0)
     with pytest.raises(TrialFailed, match=r"out of memory on the device \(CUDA out of memory\.\)"):
         next(trainer.start(make_members(EQUAL)))
 
@@ -261,13 +261,13 @@ def test_images_that_stay_with_the_host_change_nothing(data: ImageData, monkeypa
     sequential, trainer = make_trainers(data, UNEQUAL, ("shift",), model="linear", epochs=2)
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **{n: v for n, v in k.items() if n != "pin_memory"}))
-    trainer.resident = False
+    trainer.stacked = replace(trainer.stacked, resident=False)
     assert_same_training(sequential, trainer, make_members(UNEQUAL))
 
 
 def test_a_step_that_cannot_be_captured_is_taken_uncaptured(data: ImageData) -> None:
     sequential, trainer = make_trainers(data, UNEQUAL, model="linear", epochs=3)
-    trainer.captured = True  # on a device that has no graphs
+    trainer.stacked.limits.captured = True  # on a device that has no graphs
     with pytest.warns(RuntimeWarning, match="the training step is not captured"):
         assert_same_training(sequential, trainer, make_members(UNEQUAL))
 
@@ -276,7 +276,7 @@ def test_bfloat16_comes_near_float32(tiny: ImageData) -> None:
     ends = []
     for precision in ("float32", "bfloat16"):
         built = build({"epochs": 4, "batch_size": BATCH, "lr": 0.02, "model": "small_resnet", "precision": precision})
-        trainer = PopulationTrainer(tiny, EQUAL, make_factory(built.model), built.training, built.penalty, device="cpu")
+        trainer = PopulationTrainer(make_problem(tiny, EQUAL, built))
         assert trainer.describe()["precision"] == precision
         *_, last = trainer.start(make_members(EQUAL))
         ends.append([scores.train_loss for scores in last])
@@ -304,276 +304,3 @@ def test_frozen_weights_stay_and_the_others_train(data: ImageData) -> None:
         return nn.Sequential(frozen, nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, classes))
 
     assert_same_training(*make_trainers(data, EQUAL, factory=factory, epochs=3), make_members(EQUAL))
-
-
-# what the engine is made of
-
-
-@pytest.mark.parametrize(("optimizer", "form"), FORMS)
-def test_a_row_of_the_stacked_optimizer_is_torch_optim(optimizer: str, form: str) -> None:
-    strengths = [0.0, 1e-7, 1.0]
-    settings = build({"optimizer": optimizer, "penalty": form, "lr": 0.1})
-    stacked = StackedOptimizer(settings.training, settings.penalty)
-    generator = torch.Generator().manual_seed(0)
-    models = [nn.Linear(4, 3).double() for _ in strengths]
-    weights = [torch.stack([m.weight.detach() for m in models]), torch.stack([m.bias.detach() for m in models])]
-    start = [w.clone() for w in weights]
-    moments = [[torch.zeros_like(w) for w in weights] for _ in range(stacked.moments)]
-    golden = [
-        RegularizedOptimizer(m, s, settings.training, settings.penalty) for m, s in zip(models, strengths, strict=True)
-    ]
-    decay = torch.tensor([2 * s for s in strengths], dtype=torch.float64)
-    for step in range(20):
-        slopes = [torch.randn(w.shape, generator=generator, dtype=torch.float64) for w in weights]
-        rates = torch.tensor(stacked.rates(step, 20), dtype=torch.float64)[:, None].expand(3, len(strengths))
-        for row, (model, reference) in enumerate(zip(models, golden, strict=True)):
-            loss = (model.weight * slopes[0][row]).sum() + (model.bias * slopes[1][row]).sum()
-            reference.step(loss, float(rates[0, row]))
-        stacked.step(weights, [s.clone() for s in slopes], moments, [True, False], decay, rates)
-    for row, model in enumerate(models):
-        for ours, theirs, before in ((weights[0], model.weight, start[0]), (weights[1], model.bias, start[1])):
-            change = theirs.detach() - before[row]
-            torch.testing.assert_close(ours[row] - before[row], change, rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.long
-def test_dropping_members_one_by_one_compiles_the_step_twice_at_most() -> None:
-    from torch._dynamo.utils import counters
-
-    settings = build({"optimizer": "adam"})
-    stacked = StackedOptimizer(settings.training, settings.penalty, compiled=True)
-    torch._dynamo.reset()
-    counters.clear()
-    for members in (7, 6, 5, 4, 3, 2):
-        weights = [torch.ones(members, 4, 5), torch.ones(members, 4)]
-        moments = [[torch.zeros_like(w) for w in weights] for _ in range(2)]
-        rates = torch.full((3, members), 0.1)
-        stacked.step(weights, [w.clone() for w in weights], moments, [True, False], rates[0], rates, fused=True)
-    assert 1 <= counters["stats"]["unique_graphs"] <= 2
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("optimizer", "form"), FORMS)
-def test_the_compiled_step_is_the_plain_one(optimizer: str, form: str) -> None:
-    settings = build({"optimizer": optimizer, "penalty": form, "lr": 0.1})
-    ends = []
-    for compiled in (False, True):
-        stacked = StackedOptimizer(settings.training, settings.penalty, compiled=compiled)
-        generator = torch.Generator().manual_seed(0)
-        weights = [torch.randn(shape, generator=generator) for shape in ((3, 4, 5), (3, 4))]
-        moments = [[torch.zeros_like(w) for w in weights] for _ in range(stacked.moments)]
-        for step in range(5):
-            members = 3 if step < 3 else 2
-            slopes = [torch.randn(w.shape, generator=generator)[:members] for w in weights]
-            rates = torch.tensor(stacked.rates(step, 5))[:, None].expand(3, members)
-            stacked.step(
-                [w[:members] for w in weights],
-                slopes,
-                [[m[:members] for m in of] for of in moments],
-                [True, False],
-                torch.tensor([0.0, 0.1, 0.2])[:members],
-                rates,
-                fused=True,
-            )
-        assert (stacked._fused is not None) == compiled
-        ends.append(weights)
-    for plain, fused in zip(*ends, strict=True):
-        torch.testing.assert_close(fused, plain)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.Conv2d(2, 5, 3, padding=1),
-        nn.Conv2d(2, 5, (3, 2), stride=(2, 1), padding=(0, 1), bias=False),
-        nn.Conv2d(2, 5, 3, dilation=2, padding=2),
-        nn.Conv2d(2, 4, 3, groups=2),
-        nn.Conv2d(2, 4, 3, padding="same"),
-        nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
-    ],
-    ids=str,
-)
-def test_convolutions_by_matrix_products_are_convolutions(layer: nn.Conv2d) -> None:
-    layers = [layer.double(), nn.Conv2d.__new__(nn.Conv2d)]
-    layers[1].__dict__ = {
-        **layer.__dict__,
-        "_parameters": {n: None if p is None else nn.Parameter(p * 2) for n, p in layer._parameters.items()},
-    }
-    images = torch.randn(2, 3, 2, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    stacked = StackedModel(layer, torch.device("cpu"), convolution="matmul")
-    parameters = {n: torch.stack([p.detach(), p.detach() * 2]).requires_grad_() for n, p in layer.named_parameters()}
-    found, _ = stacked(parameters, {}, images, training=True)
-    expected = torch.stack([one(part) for one, part in zip(layers, images, strict=True)])
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
-    slopes = torch.autograd.grad(found.square().sum(), list(parameters.values()))
-    for row, one in enumerate(layers):
-        theirs = torch.autograd.grad(expected[row].square().sum(), list(one.parameters()), retain_graph=True)
-        for ours, golden in zip(slopes, theirs, strict=True):
-            torch.testing.assert_close(ours[row], golden, rtol=1e-10, atol=1e-8)
-
-
-def test_linear_layers_take_inputs_of_more_dimensions() -> None:
-    generator = torch.Generator().manual_seed(0)
-    weight, bias, images = (
-        torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((2, 5, 3), (2, 5), (2, 4, 6, 7, 3))
-    )
-    found, _ = StackedModel(nn.Linear(3, 5), torch.device("cpu"))(
-        {"weight": weight, "bias": bias}, {}, images, training=True
-    )
-    expected = torch.stack([nn.functional.linear(x, w, b) for x, w, b in zip(images, weight, bias, strict=True)])
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-
-
-# which networks, which engine
-
-
-class Branching(nn.Module):
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(math.prod(shape), classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.layer(x.flatten(1))
-        return found if found.sum() > 0 else -found
-
-
-class Unused(Branching):
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__(shape, classes)
-        self.other = nn.Linear(2, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.flatten(1))  # type: ignore[no-any-return]
-
-
-class Attending(Branching):
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__(shape, classes)
-        self.attention = nn.MultiheadAttention(shape[-1], 1, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = x.mean(1)
-        return self.layer((x + self.attention(rows, rows, rows)[0][:, None]).flatten(1))  # type: ignore[no-any-return]
-
-
-def cumulative(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    return nn.Sequential(nn.BatchNorm2d(shape[0], momentum=None), nn.Flatten(), nn.Linear(math.prod(shape), classes))
-
-
-@pytest.mark.parametrize("name", ["simple_cnn", "small_resnet", "linear", "resnet18"])
-def test_nothing_stands_in_the_way_of_usual_networks(name: str) -> None:
-    factory = make_factory(build({"model": name}).model)
-    shape = (3, 32, 32)
-    assert obstacle(initial_model(factory, shape, 4, seed=0), shape, 4) is None
-
-
-@pytest.mark.parametrize(
-    ("factory", "what"),
-    [
-        (Branching, "data-dependent control flow"),
-        (Unused, "other.weight takes no part"),
-        (Attending, "multi-head attention"),
-        (cumulative, r"\.item\(\)"),
-    ],
-)
-def test_a_network_that_cannot_be_stacked_trains_one_by_one_with_a_line(
-    data: ImageData, factory: Callable[..., nn.Module], what: str
-) -> None:
-    settings = build({"engine": "population", "epochs": 1, "batch_size": BATCH})
-    trainer, line = choose_engine(data, EQUAL, factory, settings.training, settings.penalty, device="cpu")
-    assert isinstance(trainer, SequentialTrainer)
-    assert not isinstance(trainer, PopulationTrainer)
-    assert line.startswith("training on cpu, one network at a time: they cannot be stacked (")
-    assert "\n" not in line
-    assert re.search(what, line), line
-    assert len(next(trainer.start(make_members(EQUAL)))) == 6
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "line"),
-    [
-        ("auto", "sequential", "training on cpu, one network at a time: stacking them pays on a GPU only"),
-        ("sequential", "sequential", "training on cpu, one network at a time"),
-        (
-            "population",
-            "population",
-            "training on cpu, all networks at once: on a CPU that is slower than --engine sequential",
-        ),
-    ],
-)
-def test_engine_setting(data: ImageData, name: str, kind: str, line: str) -> None:
-    settings = build({"engine": name})
-    factory = make_factory(settings.model)
-    trainer, why = choose_engine(data, EQUAL, factory, settings.training, settings.penalty, device="cpu")
-    assert (trainer.describe()["engine"], why) == (kind, line)
-
-
-def test_on_a_gpu_the_faster_engine_is_taken(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = build({"model": "linear", "batch_size": BATCH})
-    factory = make_factory(settings.model)
-    monkeypatch.setattr(engine, "choose_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr(engine, "device_name", lambda device: "a GPU")
-    timed: dict[str, float] = {}
-    monkeypatch.setattr(engine, "_race", lambda *arguments: timed)
-
-    def chosen(name: str, *seconds: float) -> tuple[str, str | None, str]:
-        timed.update(zip(("sequential", "grouped", "matmul"), seconds, strict=True))
-        training = settings.training.model_copy(update={"engine": name})
-        trainer, line = choose_engine(data, EQUAL, factory, training, settings.penalty, device="cpu")
-        described = trainer.describe()
-        return described["engine"], described.get("convolution"), line
-
-    together, alone = "training on a GPU, all networks at once", "training on a GPU, one network at a time"
-    assert chosen("auto", 3, 2, 1) == ("population", "matmul", f"{together}: timed to be 3.0× as fast")
-    assert chosen("auto", 3, 1.5, 2) == ("population", "grouped", f"{together}: timed to be 2.0× as fast")
-    slower = f"{alone}: all at once was timed to be 1.5× slower on this device"
-    assert chosen("auto", 2, 3, 4) == ("sequential", None, slower)
-    failed = f"{alone}: all at once failed on this device"
-    assert chosen("auto", 2, math.inf, math.inf) == ("sequential", None, failed)
-    assert chosen("population", 2, 3, 4)[:2] == ("population", "grouped")
-    assert chosen("sequential", 3, 2, 1) == ("sequential", None, alone)
-
-
-def test_the_race_times_every_way_of_training(data: ImageData) -> None:
-    settings = build({"model": "linear", "batch_size": 4})
-    arguments = (make_factory(settings.model), settings.training, settings.penalty, ("flip",), "cpu")
-    seconds = engine._race(data, *arguments)
-    assert list(seconds) == ["sequential", "grouped", "matmul"]
-    assert all(0 < value < math.inf for value in seconds.values())
-
-
-class Recorded:
-    """A CUDA graph as `_Capture` sees it: what is recorded is not done, replaying does it."""
-
-    recording: Recorded | None = None
-
-    def __init__(self) -> None:
-        self.work: list[Callable[[], None]] = []
-
-    def __enter__(self) -> None:
-        Recorded.recording = self
-
-    def __exit__(self, *exception: object) -> None:
-        Recorded.recording = None
-
-    def replay(self) -> None:
-        for work in self.work:
-            work()
-
-
-def test_a_captured_step_is_taken_once_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Recorded)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph: graph)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    seen: list[float] = []
-
-    def step(inputs: Sequence[Tensor]) -> None:
-        def work() -> None:
-            seen.append(float(inputs[0]))
-
-        work() if Recorded.recording is None else Recorded.recording.work.append(work)
-
-    capture = _Capture()
-    for batch in range(8):
-        capture.run(step, [torch.tensor(float(batch))])
-    assert seen == list(range(8))

@@ -1,0 +1,140 @@
+"""What is trained on what: the one thing that every engine and the final fit are given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from l2tune.data.folds import Fold
+from l2tune.data.images import ImageData
+from l2tune.errors import UserError
+from l2tune.models.check import check_factory
+from l2tune.models.registry import ModelFactory
+from l2tune.penalty.forms import make_form
+from l2tune.penalty.weights import has_normalization, regularized_parameters
+from l2tune.settings import PenaltySettings, TrainingSettings
+from l2tune.training.device import choose_device, device_name
+from l2tune.training.draws import initial_model
+from l2tune.training.optimizers import is_adam
+from l2tune.training.pixels import DeviceImages, Normalization
+
+TEST_IMAGES = 2000
+"""A fold's network is described on at most this many test images, evenly spaced: all of them would cost a small search
+more than its training. The final fit is scored on all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Images, folds, network, training and penalty, on a device.
+
+    Attributes:
+        data: The images.
+        folds: Indices into its training part; none where all of it is trained on.
+        factory: Makes a network for (C, H, W) and K classes.
+        augment: Names for `l2tune.data.augment`.
+        device: As `choose_device` gives it; by default its `auto`.
+        dtype: Of weights and normalized images; float64 is for checking engines against each other.
+    """
+
+    data: ImageData
+    folds: Sequence[Fold]
+    factory: ModelFactory
+    training: TrainingSettings
+    penalty: PenaltySettings
+    augment: Sequence[str] = ()
+    device: torch.device = field(default_factory=lambda: choose_device("auto"))
+    dtype: torch.dtype = torch.float32
+    _normalizations: dict[int, Normalization] = field(default_factory=dict, init=False, repr=False)
+
+    def check(self) -> None:
+        """Refuse what cannot be trained before anything is.
+
+        Raises:
+            UserError: The network does not take these images or has no weights for the penalty, or there is no such
+                optimizer, form or precision.
+        """
+        make_form(self.penalty)
+        is_adam(self.training.optimizer)
+        if not self.regularized:
+            fix = "penalize all with --regularize all, or use layers of torch.nn"
+            raise UserError("has no convolution or linear layer whose weights λ could act on", "model", fix)
+        _ = self.bfloat16
+        fewest = min((len(fold.train) for fold in self.folds), default=len(self.data.images))
+        check_factory(self.factory, self.data.shape, self.data.classes, min(self.training.batch_size, fewest))
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether forward passes run in bfloat16; weights and optimizer stay as they are.
+
+        Raises:
+            UserError: There is no such precision.
+        """
+        asked = {"auto": self.device.type == "cuda", "float32": False, "bfloat16": True}
+        precision = self.training.precision
+        if precision not in asked:
+            raise UserError(f"{precision!r} is no precision", "precision", f"known are {', '.join(asked)}")
+        return asked[precision] and self.dtype == torch.float32
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """One of the networks, on the CPU, to look at: it is not trained.
+
+        Raises:
+            UserError: The network does not take these images.
+        """
+        return self.initial_model(seed=0)
+
+    @cached_property
+    def regularized(self) -> dict[str, nn.Parameter]:
+        """Name → parameter of `network` that the penalty takes."""
+        return regularized_parameters(self.network, self.penalty.regularize)
+
+    def initial_model(self, seed: int) -> nn.Module:
+        """A network with the initial weights of this seed, float32 on the CPU."""
+        return initial_model(self.factory, self.data.shape, self.data.classes, seed)
+
+    def normalization(self, fold: int) -> Normalization:
+        """By the statistics of a fold's training images."""
+        if fold not in self._normalizations:
+            self._normalizations[fold] = self.normalization_of(self.folds[fold].train)
+        return self._normalizations[fold]
+
+    def normalization_of(self, indices: NDArray[np.int64]) -> Normalization:
+        """By the statistics of some training images."""
+        return Normalization.of(self.data.images, indices, self.dtype, self.device)
+
+    @property
+    def test_labels(self) -> NDArray[np.int64]:
+        """(test images,) of those that a fold's network is described on."""
+        return self.data.test_labels[:: self._test_step].numpy()
+
+    def test_images(self) -> DeviceImages:
+        """Those images, on the device."""
+        step = self._test_step
+        return DeviceImages.of(self.data.test_images[::step], self.data.test_labels[::step], self.device)
+
+    @property
+    def _test_step(self) -> int:
+        return math.ceil(len(self.data.test_labels) / TEST_IMAGES)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Plain values worth storing with a study, whatever engine trains."""
+        return {
+            "device": device_name(self.device),
+            "precision": "bfloat16" if self.bfloat16 else str(self.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "regularized_parameters": sum(p.numel() for p in self.regularized.values()),
+            "layers": [name.removesuffix(".weight") for name in self.regularized],
+            "normalization": has_normalization(self.network),
+            "train_sizes": [len(fold.train) for fold in self.folds],
+            "validation_sizes": [len(fold.validation) for fold in self.folds],
+        }

@@ -1,0 +1,108 @@
+"""Stacked members in evaluation mode: their scores after an epoch, and what their networks are like at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from l2tune.members import NetworkState
+from l2tune.training.network_state import GRADIENT_IMAGES, describe_network
+from l2tune.training.stacked import evaluate
+from l2tune.training.stacked.layout import Layout
+from l2tune.training.stacked.problem import StackedProblem
+from l2tune.training.stacked.state import State
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What to evaluate, and on what; M rows."""
+
+    problem: StackedProblem
+    state: State
+    layout: Layout
+
+    def losses_and_errors(self, *, sample: bool) -> tuple[list[list[float]], list[list[float]]]:
+        """Mean cross-entropies (nats) and error rates, each [member][training, validation].
+
+        Args:
+            sample: Whether only a sample of the training parts counts.
+        """
+        return evaluate.losses_and_errors(self._logits(), self._counted(sample=sample)).means()
+
+    def gradient_ratios(self, rows: Sequence[int]) -> dict[int, float]:
+        """Row → `‖∇E(W)‖ / (2 ‖W‖)` over the regularized weights, E the mean training cross-entropy."""
+        if not rows:
+            return {}
+        weights = {n: self.state["parameters"][n][list(rows)].requires_grad_() for n in self._regularized()}
+        ratios = evaluate.gradient_ratios(self._logits(rows, weights), list(weights.values()), self._counted(rows))
+        return dict(zip(rows, ratios.tolist(), strict=True))
+
+    def networks(self) -> dict[int, NetworkState]:
+        """Row → what its network is like, with its scores on the test images."""
+        test, size = self.problem.test, self._batch_size()
+        labels = test.labels.cpu().numpy()
+        log_p = evaluate.log_probabilities(self._logits(), torch.split(test.images, size)).numpy()
+        every = -(-len(labels) // GRADIENT_IMAGES)
+        which = self.layout.stream_of
+        some: Iterable[tuple[Tensor, Tensor]] = (
+            (self.layout.normalized(pixels[None])[which], targets)
+            for pixels, targets in zip(
+                torch.split(test.images[::every], size), torch.split(test.labels[::every], size), strict=True
+            )
+        )
+        smoothness = evaluate.input_gradient_norms(self._network(), some).tolist()
+        names = self._regularized()
+        return {
+            row: describe_network(
+                {name: self.state["parameters"][name][row] for name in names},
+                {name: self.state["initial_rms"][name][row] for name in names},
+                log_p[row],
+                labels,
+                smoothness[row],
+            )
+            for row in range(len(which))
+        }
+
+    def _regularized(self) -> list[str]:
+        return [name for name in self.state["parameters"] if name in self.problem.whole.regularized]
+
+    def _batch_size(self) -> int:
+        return self.problem.evaluation_size(len(self.layout.stream_of))
+
+    def _logits(
+        self, rows: Sequence[int] | None = None, weights: Mapping[str, Tensor] | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """Pixels (N, C, H, W) → (M, N, K) logits of some members, with other weights if given."""
+        network = self._network(rows, weights)
+        which = self._streams(rows)
+        return lambda pixels: network(self.layout.normalized(pixels[None])[which])
+
+    def _network(
+        self, rows: Sequence[int] | None = None, weights: Mapping[str, Tensor] | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """Normalized images (M, N, C, H, W) → (M, N, K) logits, in evaluation mode."""
+        kinds = ("parameters", "frozen", "buffers")
+        parameters, frozen, buffers = (
+            {n: t if rows is None else t[list(rows)] for n, t in self.state[kind].items()} for kind in kinds
+        )
+        everything = parameters | frozen | dict(weights or {})
+        return lambda images: self.problem.model(everything, buffers, images, training=False)[0]
+
+    def _counted(
+        self, rows: Sequence[int] | None = None, *, sample: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """All images of any fold, batch by batch; of the training parts only a sample counts if asked."""
+        problem, which = self.problem, self._streams(rows)
+        counts = torch.stack([problem.counts(stream.fold, sample=sample) for stream in self.layout.streams])
+        place = 0  # in the images of any fold, counts' last dimension
+        for indices in torch.split(problem.seen, self._batch_size()):
+            part = counts[:, :, place : place + len(indices)][which]
+            place += len(indices)
+            yield problem.pixels(indices), problem.source.labels[indices.to(problem.device)], part
+
+    def _streams(self, rows: Sequence[int] | None) -> Tensor:
+        """Which stream each of the rows sees."""
+        return self.layout.stream_of if rows is None else self.layout.stream_of[list(rows)]
