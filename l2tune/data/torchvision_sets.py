@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from l2tune.data.images import ImageData, assemble
 from l2tune.errors import UserError
+from l2tune.importing import user_path
 
 _PLACES = {
     "mnist": ("MNIST", "MNIST/raw/train-images-idx3-ubyte"),
@@ -37,7 +38,7 @@ def data_root(root: str | None) -> Path:
     """`root`, else $L2TUNE_DATA, else the user's cache folder."""
     chosen = root or os.environ.get("L2TUNE_DATA")
     if chosen:
-        return Path(chosen).expanduser()
+        return user_path(chosen)
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"]) / "l2tune"
     if sys.platform == "win32":
