@@ -78,7 +78,7 @@ def subfolders(folder: Path, root: Path, where: str) -> list[str]:
         if hidden(entry.name) or not _is_folder(entry):
             continue
         if entry.is_symlink() and leads_back(entry.path, root):
-            what = f"{entry.path} is a link to {os.path.realpath(entry.path)}, whose pictures would count twice"
+            what = f"{entry.path} is a link to {os.path.realpath(entry.path)}, inside or around the data folder itself"
             raise UserError(what, where, "remove the link")
         found.append(entry.name)
     return sorted(found)

@@ -189,7 +189,7 @@ def test_a_class_that_is_a_link_to_another_is_refused(make_folder):
     folder = make_folder({"a": 5, "b": 5})
     (folder / "c").symlink_to("a")
     assert refusal(folder) == (
-        f"{folder}/c is a link to {os.path.realpath(folder)}/a, whose pictures would count twice; remove the link"
+        f"{folder}/c is a link to {os.path.realpath(folder)}/a, inside or around the data folder itself; remove the link"
     )
 
 
