@@ -50,7 +50,7 @@ def known_keys(keys: Iterable[Any], where: str) -> dict[str, Any]:
             raise UserError(f"has no {needed!r}", where, f"{has}; known are {', '.join(KEYS)}")
     unknown = next((key for key in given if key not in found.values()), None)
     if unknown is not None:
-        close = difflib.get_close_matches(_shown(unknown), KEYS, n=1)
+        close = difflib.get_close_matches(_shown(unknown), (*KEYS, *_OTHER_NAMES), n=1)
         fix = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(KEYS)}"
         raise UserError(f"{_shown(unknown)!r} is unknown", where, fix)
     return found

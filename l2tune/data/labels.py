@@ -21,11 +21,13 @@ _INT64 = np.iinfo(np.int64)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """Attributes:
-    training: (N,) int64 of each training part; together they hold every class 0..K−1.
-    test: (M,) int64, or None.
-    names: Of the K classes.
-    notes: What was done to them, in sentences.
+    """Labels of all parts, numbered alike.
+
+    Attributes:
+        training: (N,) int64 of each training part; together they hold every class 0..K−1.
+        test: (M,) int64, or None.
+        names: Of the K classes.
+        notes: What was done to them, in sentences.
     """
 
     training: tuple[Tensor, ...]

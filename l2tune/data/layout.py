@@ -25,11 +25,13 @@ _SET = re.compile(r"[ _-]?(set|data)$")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Attributes:
-    classes: Names of the class folders, in order.
-    training: Folders that hold the class folders of the training part.
-    test: The folder that holds those of the test part; None if there is none.
-    notes: What was joined, left out or split, in sentences.
+    """Where the class folders of each part are.
+
+    Attributes:
+        classes: Names of the class folders, in order.
+        training: Folders that hold the class folders of the training part.
+        test: The folder that holds those of the test part; None if there is none.
+        notes: What was joined, left out or split, in sentences.
     """
 
     classes: tuple[str, ...]

@@ -13,9 +13,12 @@ from l2tune.errors import UserError
 
 @dataclass
 class PictureFiles:
-    """Attributes:
-    training, test: Files in order, and the number of each one's class.
-    notes: Which links were left out, in sentences.
+    """Which files are read.
+
+    Attributes:
+        training: Files in order, and the number of each one's class.
+        test: The same of the test part.
+        notes: Which links were left out, in sentences.
     """
 
     training: list[tuple[Path, int]] = field(default_factory=list)
@@ -54,11 +57,14 @@ def find_pictures(root: Path, layout: Layout, where: str) -> PictureFiles:
                 (found.test if test else found.training).append((path, label))
             if len(found.test if test else found.training) == before:
                 raise UserError(f"{part / name} has no pictures", where, "add some, or remove the folder")
-    notes = [f"{path} leads to what is read anyway and is left out." for path in walk.passed_over[:3]]
+    notes = [
+        f"{path} leads to what is read already, or around the data folder, and is left out."
+        for path in walk.passed_over[:3]
+    ]
     if len(walk.passed_over) > 3:
         notes.append(f"So are {len(walk.passed_over) - 3} other links.")
     if twice:
-        notes.append(f"{twice} links to pictures that are there already count once.")
+        notes.append(f"Linked pictures that are there under another name, too, count once ({twice}).")
     if walk.inner:
         notes.append(f"Pictures in folders inside a class folder, such as {walk.inner}, belong to that class.")
     found.notes = tuple(notes)

@@ -85,7 +85,8 @@ def _file(path: Path, source: str) -> ImageData:
         raise UserError("is damaged or no .npz file", where, "write it with numpy.savez")
     with_pickles = "write plain arrays: Python objects are never loaded"
     try:
-        with np.load(path, allow_pickle=False) as archive_file:
+        # opened here: of a damaged archive, numpy would leave the file open
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive_file:
             arrays = {meaning: archive_file[key] for meaning, key in known_keys(archive_file.files, source).items()}
     except UserError:
         raise

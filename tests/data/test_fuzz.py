@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
-from l2tune.data.folds import make_folds
 from l2tune.data.folder import load_folder
+from l2tune.data.folds import make_folds
 from l2tune.data.images import ImageData, from_object, take_subset
 from l2tune.data.keys import KEYS
 from l2tune.data.sources import load
@@ -442,5 +442,5 @@ def folders_hold(tree, links, size, grayscale):
 PARTED = st.fixed_dictionaries({"train": CLASSES}, optional={"val": CLASSES, "Test": CLASSES, "docs": TREES})
 FOLDER = (TREES | CLASSES | PARTED, LINKS, st.sampled_from([None, 4]), st.booleans())
 
-test_folders = settings(max_examples=MANY, **RELAXED)(given(*FOLDER)(folders_hold))
+test_folders = settings(max_examples=MANY // 2, **RELAXED)(given(*FOLDER)(folders_hold))
 test_more_folders = pytest.mark.long(settings(max_examples=LONG, **RELAXED)(given(*FOLDER)(folders_hold)))

@@ -165,7 +165,8 @@ def test_links_back_into_the_folder_do_not_count_twice(make_folder):
     data = load(folder)
     assert counts(data) == [10, 10]
     assert data.notes == tuple(
-        f"{folder}/a/{name} leads to what is read anyway and is left out." for name in ("sibling", "top", "up")
+        f"{folder}/a/{name} leads to what is read already, or around the data folder, and is left out."
+        for name in ("sibling", "top", "up")
     )
 
 
@@ -217,7 +218,7 @@ def test_a_file_in_one_class_by_two_links_counts_once(make_folder):
     (folder / "a" / "x.png").symlink_to("3.png")
     data = load(folder)
     assert counts(data) == [5, 5]
-    assert data.notes == ("1 links to pictures that are there already count once.",)
+    assert data.notes == ("Linked pictures that are there under another name, too, count once (1).",)
 
 
 def test_a_file_in_both_parts_by_links_is_refused(make_folder):

@@ -284,3 +284,11 @@ def test_what_holds_no_pixels_or_no_known_scale_is_refused(value, message):
 def test_a_list_of_palette_pictures_shows_their_colours():
     picture = Image.new("RGB", (3, 2), (0, 204, 51)).convert("P")
     assert pixels([picture] * 2, "x")[0, :, 0, 0].tolist() == [0, 204, 51]
+
+
+def test_a_file_that_tells_its_range_is_scaled_by_it(tmp_path):
+    from l2tune.data.decoding import read_picture
+
+    (tmp_path / "x.pgm").write_bytes(b"P5 3 1 4095\n" + np.array([0, 2048, 4095], ">u2").tobytes())
+    picture = read_picture(tmp_path / "x.pgm", None, grayscale=True)
+    assert (picture.top, (picture.pixels >> 8).ravel().tolist()) == (65535, [0, 128, 255])

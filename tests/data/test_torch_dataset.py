@@ -46,7 +46,7 @@ OWN = np.random.default_rng(5)
     "draw",
     [
         random.random,
-        np.random.random,  # noqa: NPY002
+        np.random.random,
         lambda: torch.rand(()).item(),
         lambda: OWN.random(),
         lambda: np.random.default_rng().random(),
