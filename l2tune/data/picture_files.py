@@ -57,10 +57,7 @@ def find_pictures(root: Path, layout: Layout, where: str) -> PictureFiles:
                 (found.test if test else found.training).append((path, label))
             if len(found.test if test else found.training) == before:
                 raise UserError(f"{part / name} has no pictures", where, "add some, or remove the folder")
-    notes = [
-        f"{path} leads to what is read already, or around the data folder, and is left out."
-        for path in walk.passed_over[:3]
-    ]
+    notes = [f"{path} leads back or around the data folder and is left out." for path in walk.passed_over[:3]]
     if len(walk.passed_over) > 3:
         notes.append(f"So are {len(walk.passed_over) - 3} other links.")
     if twice:

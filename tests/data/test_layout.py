@@ -49,7 +49,7 @@ def test_parts_by_their_usual_names(make_folder, train, test):
     "names", [("train", "val", "test"), ("train", "valid", "test"), ("Training", "Validation", "Testing")]
 )
 def test_the_validation_part_joins_the_training_part(make_folder, names):
-    train, val, test = names
+    train, val, _ = names
     for name, count in zip(names, (10, 4, 3), strict=True):
         folder = make_folder({"c0": count, "c1": count}, f"set/{name}").parent
     data = load(folder)
@@ -165,8 +165,7 @@ def test_links_back_into_the_folder_do_not_count_twice(make_folder):
     data = load(folder)
     assert counts(data) == [10, 10]
     assert data.notes == tuple(
-        f"{folder}/a/{name} leads to what is read already, or around the data folder, and is left out."
-        for name in ("sibling", "top", "up")
+        f"{folder}/a/{name} leads back or around the data folder and is left out." for name in ("sibling", "top", "up")
     )
 
 
@@ -190,7 +189,8 @@ def test_a_class_that_is_a_link_to_another_is_refused(make_folder):
     folder = make_folder({"a": 5, "b": 5})
     (folder / "c").symlink_to("a")
     assert refusal(folder) == (
-        f"{folder}/c is a link to {os.path.realpath(folder)}/a, inside or around the data folder itself; remove the link"
+        f"{folder}/c is a link to {os.path.realpath(folder)}/a, inside or around the data folder itself; "
+        "remove the link"
     )
 
 
@@ -246,5 +246,5 @@ def test_links_to_themselves_are_no_folders(make_folder):
     (folder / "a" / "loop").symlink_to("loop")
     assert load(folder).class_names == ("a", "b")
     (folder / "a" / "loop.png").symlink_to("loop.png")
-    with pytest.raises(UserError, match="loop.png: cannot be read as a picture"):
+    with pytest.raises(UserError, match=r"loop\.png: cannot be read as a picture"):
         load(folder)
