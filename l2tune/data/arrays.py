@@ -35,7 +35,7 @@ def as_array(value: Any, where: str, fix: str) -> NDArray[Any]:
             array = np.stack([as_array(item, where, fix) for item in array]) if len(array) else array
         if array.dtype == np.longdouble:
             return array.astype(np.float64)
-        return array.astype(array.dtype.newbyteorder("="), copy=False)
+        return array.astype(array.dtype.newbyteorder("="), copy=False) if array.dtype.kind in "iuf" else array
 
 
 def is_torch(value: Any) -> bool:

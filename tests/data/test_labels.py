@@ -103,6 +103,9 @@ def test_parts_are_numbered_alike():
         np.array(["dog", "cat", "dog"], object),
         np.array([b"dog", b"cat", b"dog"]),
         np.array([["dog"], ["cat"], ["dog"]]),
+        np.array(["dog", "cat", "dog"], np.dtypes.StringDType())
+        if hasattr(np.dtypes, "StringDType")
+        else ["dog", "cat", "dog"],
     ],
 )
 def test_names_as_labels_become_the_classes(labels):
