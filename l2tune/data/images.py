@@ -73,6 +73,8 @@ class ImageData:
                 shapes = [by(shape) for shape in (self.images.shape[1:], images.shape[1:])]
                 raise UserError(f"are {shapes[1]}, training images {shapes[0]}", where, "give one shape")
         self._check_classes()
+        if self.groups is not None and not isinstance(self.groups, np.ndarray):
+            raise UserError("are no array", f"{self.name}: groups", "give one number per image")
         if self.groups is not None and np.shape(self.groups) != (len(self.images),):
             what = f"{len(self.images)} images but groups of shape {np.shape(self.groups)}"
             raise UserError(what, f"{self.name}: groups", "give one group per image")

@@ -52,8 +52,10 @@ def find_layout(folder: Path, where: str) -> Layout:
     """
     names = subfolders(folder, folder, where)
     parts = [name for name in names if role_of(name) and _holds_folders_only(folder / name, folder, where)]
+    stray = sum(is_picture(entry.name) for entry in _entries(folder, where) if not _is_folder(entry))
+    notes = [f"{stray} pictures beside the class folders belong to no class and are left out."] if stray else []
     if not parts:
-        return Layout(_plain_classes(folder, names, where), (folder,))
+        return Layout(_plain_classes(folder, names, where), (folder,), None, tuple(notes))
     empty = [name for name in names if name not in parts and not _has_pictures(folder / name, where)]
     strange = next((name for name in names if name not in parts and name not in empty), None)
     if strange is not None:
@@ -61,7 +63,8 @@ def find_layout(folder: Path, where: str) -> Layout:
         what = f"{parts[0]}/ has class folders, and {strange}/ beside it has {inside}"
         fix = f"give --data {folder / parts[0]}, or move {strange}/ away"
         raise UserError(what, where, fix)
-    return _parts(folder, parts, empty, where)
+    notes += [f"{name}/ has no pictures and is left out." for name in empty]
+    return _parts(folder, parts, notes, where)
 
 
 def role_of(name: str) -> str | None:
@@ -77,13 +80,27 @@ def subfolders(folder: Path, root: Path, where: str) -> list[str]:
     """
     found = []
     for entry in _entries(folder, where):
-        if hidden(entry.name) or not _is_folder(entry):
+        if hidden(entry.name):
+            continue
+        refuse_broken(entry, where)
+        if not _is_folder(entry):
             continue
         if entry.is_symlink() and leads_back(entry.path, root):
             what = f"{entry.path} is a link to {os.path.realpath(entry.path)}, inside or around the data folder itself"
             raise UserError(what, where, "remove the link")
         found.append(entry.name)
     return sorted(found)
+
+
+def refuse_broken(entry: os.DirEntry[str], where: str) -> None:
+    """A link to what is not there may have been a whole class.
+
+    Raises:
+        UserError: The entry is such a link; links of single pictures are told where these are read.
+    """
+    if entry.is_symlink() and not is_picture(entry.name) and not os.path.exists(entry.path):
+        what = f"{entry.path} is a link to {os.readlink(entry.path)}, which is not there"
+        raise UserError(what, where, "mend or remove the link")
 
 
 def leads_back(path: str, root: Path) -> bool:
@@ -126,7 +143,7 @@ def _plain_classes(folder: Path, names: Sequence[str], where: str) -> tuple[str,
     return tuple(names)
 
 
-def _parts(folder: Path, parts: Sequence[str], empty: Sequence[str], where: str) -> Layout:
+def _parts(folder: Path, parts: Sequence[str], notes: list[str], where: str) -> Layout:
     found: dict[str, str] = {}
     for name in parts:
         role = role_of(name) or ""
@@ -149,7 +166,6 @@ def _parts(folder: Path, parts: Sequence[str], empty: Sequence[str], where: str)
             only = found["train"] if odd in classes else name
             both = f"{found['train']}/ and {name}/ must hold the same classes"
             raise UserError(f"class {odd!r} is in {only}/ only", where, both)
-    notes = [f"{name}/ has no pictures and is left out." for name in empty]
     training = [found["train"]]
     if "val" in found:
         training.append(found["val"])
@@ -171,10 +187,14 @@ def _holds_pictures(folder: Path, where: str) -> bool:
 
 def _has_pictures(folder: Path, where: str) -> bool:
     """Whether there are pictures inside or further below, links to folders left out."""
-    if _holds_pictures(folder, where):
-        return True
-    below = [e for e in _entries(folder, where) if _is_folder(e) and not e.is_symlink() and not hidden(e.name)]
-    return any(_has_pictures(Path(entry.path), where) for entry in below)
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        if _holds_pictures(current, where):
+            return True
+        entries = _entries(current, where)
+        waiting.extend(Path(e.path) for e in entries if _is_folder(e) and not e.is_symlink() and not hidden(e.name))
+    return False
 
 
 def _inner_folders(folder: Path, root: Path, where: str) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from l2tune.data.layout import Layout, hidden, is_picture, leads_back
+from l2tune.data.layout import Layout, hidden, is_picture, leads_back, refuse_broken
 from l2tune.errors import UserError
 
 
@@ -94,6 +94,7 @@ class _Walk:
                 raise UserError(what, self.where, "mend or remove it") from None
             inside = []
             for entry in entries:
+                refuse_broken(entry, self.where)
                 linked = entry.is_symlink()
                 if os.path.isdir(entry.path) if linked else entry.is_dir():
                     if linked and leads_back(entry.path, self.root):

@@ -1,6 +1,6 @@
 """Whatever is given for images: an `ImageData` that holds what it promises, or one line. Never anything else.
 
-`pytest -m long tests/data/test_fuzz.py` tries thirty times as many cases.
+`pytest -m long tests/data/test_fuzz.py` tries fifteen to twenty times as many cases.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from l2tune.data.sources import load
 from l2tune.errors import UserError
 from l2tune.settings import DataSettings
 
-MANY, LONG = 120, 4000
+MANY, LONG = 200, 4000
 RELAXED = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True, "database": None}
 
 
@@ -441,5 +441,5 @@ def folders_hold(tree, links, size, grayscale):
 PARTED = st.fixed_dictionaries({"train": CLASSES}, optional={"val": CLASSES, "Test": CLASSES, "docs": TREES})
 FOLDER = (TREES | CLASSES | PARTED, LINKS, st.sampled_from([None, 4]), st.booleans())
 
-test_folders = settings(max_examples=MANY // 2, **RELAXED)(given(*FOLDER)(folders_hold))
+test_folders = settings(max_examples=MANY, **RELAXED)(given(*FOLDER)(folders_hold))
 test_more_folders = pytest.mark.long(settings(max_examples=LONG, **RELAXED)(given(*FOLDER)(folders_hold)))

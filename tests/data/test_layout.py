@@ -160,7 +160,6 @@ def test_links_back_into_the_folder_do_not_count_twice(make_folder):
     folder = make_folder({"a": 10, "b": 10})
     (folder / "a" / "up").symlink_to("..")
     (folder / "a" / "top").symlink_to("/")
-    (folder / "a" / "self").symlink_to("self")
     (folder / "a" / "sibling").symlink_to(folder / "b")
     data = load(folder)
     assert counts(data) == [10, 10]
@@ -240,11 +239,19 @@ def test_loops_outside_end(make_folder):
     assert counts(load(folder)) == [10, 5]
 
 
-def test_links_to_themselves_are_no_folders(make_folder):
+def test_links_to_nothing_and_to_themselves_are_refused(make_folder):
     folder = make_folder({"a": 5, "b": 5})
-    (folder / "loop").symlink_to("loop")
-    (folder / "a" / "loop").symlink_to("loop")
-    assert load(folder).class_names == ("a", "b")
+    for place, target in ((folder / "c", "nowhere"), (folder / "loop", "loop"), (folder / "a" / "more", "/no/where")):
+        place.symlink_to(target)
+        assert refusal(folder) == f"{place} is a link to {target}, which is not there; mend or remove the link"
+        place.unlink()
     (folder / "a" / "loop.png").symlink_to("loop.png")
     with pytest.raises(UserError, match=r"loop\.png: cannot be read as a picture"):
         load(folder)
+
+
+def test_pictures_beside_the_class_folders_are_told(make_folder):
+    folder = make_folder({"a": 5, "b": 5, "": 3})
+    data = load(folder)
+    assert counts(data) == [5, 5]
+    assert data.notes == ("3 pictures beside the class folders belong to no class and are left out.",)
