@@ -174,10 +174,7 @@ def assemble(
     numbers = [*read.training, *([] if read.test is None else [read.test])]
     for part, x, y in zip(given, tensors, numbers, strict=True):
         if len(x) != len(y):
-            what = (
-                f"{len(x)} {part}images but {len(y)} {part}labels" if part else f"{len(x)} images but {len(y)} labels"
-            )
-            raise UserError(what, name, "give one label per image")
+            raise UserError(f"{len(x)} {part}images but {len(y)} {part}labels", name, "give one label per image")
         if x.shape[1:] != tensors[0].shape[1:]:
             what = f"are {by(x.shape[1:])}, training images {by(tensors[0].shape[1:])}"
             raise UserError(what, f"{name}: {part}images", "give one shape")

@@ -58,6 +58,9 @@ def find_layout(folder: Path, where: str) -> Layout:
         return Layout(_plain_classes(folder, names, where), (folder,), None, tuple(notes))
     empty = [name for name in names if name not in parts and not _has_pictures(folder / name, where)]
     strange = next((name for name in names if name not in parts and name not in empty), None)
+    if strange is not None and role_of(strange) and _inner_folders(folder / strange, folder, where):
+        fix = "move them away, or into the class folders"
+        raise UserError(f"{strange}/ has pictures beside its class folders", where, fix)
     if strange is not None:
         inside = "pictures, but no class folders" if role_of(strange) else "pictures, too"
         what = f"{parts[0]}/ has class folders, and {strange}/ beside it has {inside}"
@@ -186,14 +189,16 @@ def _holds_pictures(folder: Path, where: str) -> bool:
 
 
 def _has_pictures(folder: Path, where: str) -> bool:
-    """Whether there are pictures inside or further below, links to folders left out."""
+    """Whether there are pictures inside or further below; a link to a folder counts as some."""
     waiting = [folder]
     while waiting:
         current = waiting.pop()
         if _holds_pictures(current, where):
             return True
-        entries = _entries(current, where)
-        waiting.extend(Path(e.path) for e in entries if _is_folder(e) and not e.is_symlink() and not hidden(e.name))
+        inner = [entry for entry in _entries(current, where) if _is_folder(entry) and not hidden(entry.name)]
+        if any(entry.is_symlink() for entry in inner):
+            return True
+        waiting.extend(Path(entry.path) for entry in inner)
     return False
 
 

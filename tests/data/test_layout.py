@@ -117,6 +117,8 @@ def test_parts_that_cannot_be_understood_are_refused(make_folder):
     )
     line, root = of(("/train", TWO), ("/tset", TWO))
     assert line.startswith("train/ has class folders, and tset/ beside it has pictures, too; ")
+    line, _ = of(("/train", TWO), ("", {"train": 1}), ("/test", TWO))
+    assert line == "train/ has pictures beside its class folders; move them away, or into the class folders"
     line, _ = of(("", {"train": 5, "test": 5}))
     assert line == (
         "test/ and train/ hold pictures, not only class folders; "
