@@ -1,4 +1,4 @@
-"""Objects that a user names as `package.module:name` or `path/file.py:name`."""
+"""Objects that a user names as `package.module:name` or `path/file.py:name`, and what their code may raise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,24 +28,57 @@ def load_callable(reference: str, where: str) -> Any:
         UserError: The module or the name is not there, cannot be imported, or cannot be called.
     """
     source, _, name = reference.rpartition(":")
-    try:
-        module = _import_file(Path(source).expanduser()) if source.endswith(".py") else _import_module(source)
-    except FileNotFoundError as error:
-        if error.filename != source:  # the user's module was looking for another file
-            raise UserError(f"importing {source!r} failed ({error})", where, "mend the module") from None
-        raise UserError(f"no such file {source!r}", where, "give path/file.py:function") from None
-    except ModuleNotFoundError as error:
-        fix = "install it, or start in the folder that holds it"
-        raise UserError(f"cannot import {source!r} ({error})", where, fix) from None
-    except Exception as error:
-        cause = f"{type(error).__name__}: {error}"
-        raise UserError(f"importing {source!r} failed ({cause})", where, "mend the module") from None
-    if not hasattr(module, name):
-        raise UserError(f"{source!r} has no {name!r}", where, "name a function that it defines")
-    found = getattr(module, name)
-    if not callable(found):
-        raise UserError(f"{name!r} in {source!r} cannot be called", where, "name a function")
+    with one_line(f"importing {source!r} failed", where, "mend the module"):
+        if source.endswith(".py"):
+            path = user_path(source)
+            if not path.is_file():
+                raise UserError(f"no such file {source!r}", where, "give path/file.py:function")
+        try:
+            module = _import_file(path) if source.endswith(".py") else _import_module(source)
+        except ModuleNotFoundError as error:
+            fix = "install it, or start in the folder that holds it"
+            raise UserError(f"cannot import {source!r} ({error})", where, fix) from None
+        if not hasattr(module, name):
+            raise UserError(f"{source!r} has no {name!r}", where, "name a function that it defines")
+        found = getattr(module, name)
+        if not callable(found):
+            raise UserError(f"{name!r} in {source!r} cannot be called", where, "name a function")
     return found
+
+
+@contextmanager
+def one_line(what: str, where: str, fix: str = "") -> Iterator[None]:
+    """Tell in one line, with its cause, whatever a user's code raises inside.
+
+    Exits count: `sys.exit()` in a user's file would end the program without a word, and with the user's status.
+    Ctrl-C and lines of our own pass through.
+
+    Raises:
+        UserError: Anything else was raised.
+    """
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # GeneratorExit and the like are no less foreign here
+        raise UserError(f"{what} ({cause_of(error)})", where, fix) from None
+
+
+def cause_of(error: BaseException) -> str:
+    """Kind and message, even of an exception whose message cannot be had."""
+    kind = type(error).__name__
+    try:
+        return f"{kind}: {error}" if str(error) else kind
+    except Exception:
+        return kind
+
+
+def user_path(text: str) -> Path:
+    """The path with `~` expanded; as it stands where there is no such user, as a shell leaves it."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def _import_module(name: str) -> ModuleType:
@@ -53,8 +88,6 @@ def _import_module(name: str) -> ModuleType:
 
 def _import_file(path: Path) -> ModuleType:
     file = path.resolve()
-    if not file.is_file():
-        raise FileNotFoundError(2, "no such file", str(path))
     _add_to_path(Path.cwd(), first=False)
     _add_to_path(file.parent, first=False)
     # two files of one name must not replace each other
@@ -67,7 +100,7 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise
     return module
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from l2tune.data.folder import load_folder
-from l2tune.data.images import ImageData, assemble, check_keys, from_object, take_subset
+from l2tune.data.images import ImageData, assemble, from_object, take_subset
+from l2tune.data.keys import known_keys
 from l2tune.data.torchvision_sets import load_torchvision
 from l2tune.errors import UserError
-from l2tune.importing import is_reference, load_callable
+from l2tune.importing import is_reference, load_callable, one_line, user_path
 from l2tune.settings import TORCHVISION_SOURCES, DataSettings
 
 _NAMES = ("digits", *TORCHVISION_SOURCES)
@@ -27,8 +28,13 @@ def load(settings: DataSettings) -> ImageData:
     Raises:
         UserError: There is no such source, or its images cannot be used.
     """
-    source, path = settings.source, Path(settings.source).expanduser()
-    folder = source not in _NAMES and path.is_dir()
+    source, path = settings.source, user_path(settings.source)
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name that is too long, or a folder around it that may not be entered
+        what = f"cannot be looked for ({error.strerror})"
+        raise UserError(what, _flag(source), "give a path that can be read") from None
+    folder = source not in _NAMES and is_folder
     if not folder and (settings.image_size is not None or settings.grayscale):
         flag = "--image-size" if settings.image_size is not None else "--grayscale"
         raise UserError(f"is for folders of pictures, and {source!r} is none", flag, "leave it out")
@@ -38,12 +44,12 @@ def load(settings: DataSettings) -> ImageData:
         try:
             data = load_torchvision(source, settings.root)
         except UserError as error:
-            if not path.is_dir():
+            if not is_folder:
                 raise
             raise UserError(error.what, error.where, f"or write ./{source} for the folder of this name here") from None
     elif folder:
         data = load_folder(path, settings.image_size, grayscale=settings.grayscale, name=source)
-    elif path.suffix == ".npz" or path.is_file():
+    elif path.suffix == ".npz" or is_file:
         data = _file(path, source)
     elif is_reference(source):
         data = _from_function(source)
@@ -79,32 +85,22 @@ def _file(path: Path, source: str) -> ImageData:
         raise UserError("is damaged or no .npz file", where, "write it with numpy.savez")
     with_pickles = "write plain arrays: Python objects are never loaded"
     try:
-        with np.load(path, allow_pickle=False) as archive_file:
-            check_keys(archive_file.files, source)
-            arrays = {key: archive_file[key] for key in archive_file.files}
+        # opened here: of a damaged archive, numpy would leave the file open
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive_file:
+            arrays = {meaning: archive_file[key] for meaning, key in known_keys(archive_file.files, source).items()}
     except UserError:
         raise
     except Exception as error:  # zip, zlib, header and memory errors of many kinds
         if "allow_pickle" in str(error):
             raise UserError("holds Python objects", where, with_pickles) from None
         raise UserError(f"cannot be read ({type(error).__name__}: {error})", where, "write it anew") from None
-    names = arrays.get("class_names")
-    if names is not None and (names.ndim != 1 or names.dtype.kind not in "US"):
-        raise UserError(f"class_names have shape {names.shape}, type {names.dtype}", where, "give K names")
-    if names is not None and names.dtype.kind == "S":
-        arrays["class_names"] = np.char.decode(names, "utf-8", "replace")
-    return from_object(arrays, source)
+    return assemble(**arrays, name=source)
 
 
 def _from_function(source: str) -> ImageData:
     function = load_callable(source, _flag(source))
-    try:
+    with one_line("the function failed", _flag(source), "it is called without arguments"):
         value = function()
-    except UserError:
-        raise
-    except Exception as error:
-        cause = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise UserError(f"the function failed with {cause}", _flag(source), "it is called without arguments") from None
     return from_object(value, source)
 
 

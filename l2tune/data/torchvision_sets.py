@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from l2tune.data.images import ImageData, assemble
 from l2tune.errors import UserError
+from l2tune.importing import one_line, user_path
 
 _PLACES = {
     "mnist": ("MNIST", "MNIST/raw/train-images-idx3-ubyte"),
@@ -37,7 +38,7 @@ def data_root(root: str | None) -> Path:
     """`root`, else $L2TUNE_DATA, else the user's cache folder."""
     chosen = root or os.environ.get("L2TUNE_DATA")
     if chosen:
-        return Path(chosen).expanduser()
+        return user_path(chosen)
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"]) / "l2tune"
     if sys.platform == "win32":
@@ -67,12 +68,13 @@ def _open(name: str, folder: Path, *, train: bool) -> Any:
         return kind(str(folder), download=False, **part)
     except Exception as error:  # torchvision raises many kinds, RuntimeError where files are missing
         present = folder / _PLACES[name][1]
-        if present.exists():
+        if os.path.exists(present):  # a path that cannot be is no error
             cause = "their checksums differ" if "corrupted" in str(error) else _cause(error)
             fix = "remove them to have them downloaded anew, or give --data-root"
             raise UserError(f"the files in {present.parent} are damaged ({cause})", f"--data {name}", fix) from None
     _download(name, folder, part)
-    return kind(str(folder), download=False, **part)
+    with one_line("cannot be opened", f"--data {name}", "remove its files to have them downloaded anew"):
+        return kind(str(folder), download=False, **part)
 
 
 def _dataset(name: str) -> Any:
@@ -91,7 +93,7 @@ def _part(name: str, train: bool) -> dict[str, Any]:
 
 def _download(name: str, folder: Path, part: dict[str, Any]) -> None:
     """Download beside the target and move when whole, so that a broken download is never taken for data."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch, _impatient():
@@ -99,7 +101,7 @@ def _download(name: str, folder: Path, part: dict[str, Any]) -> None:
             _move(Path(scratch), folder)
     except Exception as error:
         for place in missing:  # a mistyped root leaves nothing behind
-            if place.is_dir() and not any(place.iterdir()):
+            if os.path.isdir(place) and not any(place.iterdir()):
                 place.rmdir()
         what = f"is not in {folder} and cannot be downloaded ({_cause(error)})"
         fix = f"give the folder that holds {_PLACES[name][1]} with --data-root"

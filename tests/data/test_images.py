@@ -42,6 +42,7 @@ def test_plain_facts():
         "classes": 4,
         "class_names": ["a", "b", "c", "d"],
         "fingerprint": data.fingerprint,
+        "notes": [],
     }
 
 
@@ -141,11 +142,11 @@ def test_without_a_test_part_a_fifth_becomes_it():
     ("args", "named", "message"),
     [
         ((X, Y[:30]), {}, "images: 40 images but 30 labels; give one label per image"),
-        ((X[:0], Y[:0]), {}, "images: there are no images; give some"),
+        ((X[:0], Y[:0]), {}, "images: images: there are no images; give some"),
         ((X, Y, X), {}, "images: has test_images but no test_labels; give both or none"),
         ((X, Y), {"test_labels": Y}, "images: has test_labels but no test_images; give both or none"),
-        ((X, Y + 1), {}, "images: labels: labels go from 1 to 4 without a 0; number the classes 0..K−1 without gaps"),
-        ((X, Y), {"class_names": "abc"}, "images: class_names: 4 classes but 3 names; give one name per class"),
+        ((X, Y + 2), {}, "images: labels: labels go from 2 to 5 without a 0; number the classes 0..K−1 without gaps"),
+        ((X, Y), {"class_names": [*"abc"]}, "images: class_names: 4 classes but 3 names; give one name per class"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(args, named, message):
@@ -215,7 +216,7 @@ def _failing(_):
         ({"images": X, "labels": Y, "test_image": X}, "data: 'test_image' is unknown; did you mean 'test_images'?"),
         (Pairs([]), "data: the data set is empty; give some images"),
         (Pairs([X[0]]), "data: item 0 is no (image, label) pair; give a data set of pairs"),
-        (Pairs([(X[0, 0], 0), (X[1, 0], 0.5)]), "data: label 0.5 of item 1 is no whole number; give 0..K−1"),
+        (Pairs([(X[0, 0], 0), (X[1, 0], 0.5)]), "data: labels: label 0.5 of image 1 is no whole number; give 0..K−1"),
         (Pairs([("x.png", 0)]), "data: item 0 has a str for an image; give tensors, arrays or Pillow's images"),
         (Pairs([(np.zeros(3), 0)]), "data: item 0 has an image of shape 3; give C×H×W or H×W"),
         (
@@ -225,7 +226,7 @@ def _failing(_):
         ),
         (
             type("Broken", (Pairs,), {"__getitem__": lambda self, index: _failing(index)})([1, 2]),
-            "data: item 0 failed with KeyError: 'gone'",
+            "data: item 0 failed (KeyError: 'gone'); mend the data set",
         ),
     ],
 )

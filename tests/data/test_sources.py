@@ -1,6 +1,9 @@
+import gc
+
 import numpy as np
 import pytest
 
+from l2tune.data.images import from_object
 from l2tune.data.sources import load
 from l2tune.errors import UserError
 from l2tune.settings import DataSettings
@@ -77,10 +80,100 @@ def test_broken_npz_files_are_refused(tmp_path):
     assert refusal(file).startswith(f"{file}: has no 'labels'; it has images; known are")
     np.savez(file, images=X, labels=Y, lables=Y)
     assert refusal(file) == f"{file}: 'lables' is unknown; did you mean 'labels'?"
-    np.savez(file, images=X, labels=Y, class_names=np.arange(4))
-    assert refusal(file) == f"{where}: class_names have shape (4,), type int64; give K names"
     np.savez(file, images=X, labels=Y[:-1])
     assert refusal(file) == f"{file}: 40 images but 39 labels; give one label per image"
+
+
+def test_a_damaged_archive_is_closed(tmp_path):
+    file = tmp_path / "x.npz"
+    np.savez(file, images=X, labels=Y)
+    file.write_bytes(file.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x00"))
+    assert refusal(file).startswith(f"--data {file}: cannot be read (BadZipFile: ")
+    gc.collect()  # an open file would warn
+
+
+MEDMNIST = ("train_images", "train_labels", "val_images", "val_labels", "test_images", "test_labels")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_medmnists_files(tmp_path, first):
+    labels = Y[:, None].astype(np.uint8) + first
+    parts = (X, labels, X[:12], labels[:12], X[:8], labels[:8])
+    np.savez(tmp_path / "x.npz", **dict(zip(MEDMNIST, parts, strict=True)))
+    data = source(tmp_path / "x.npz")
+    assert (len(data.images), len(data.test_images), data.classes) == (52, 8, 4)
+    assert data.labels.tolist() == [*Y, *Y[:12]]
+    assert data.test_labels.tolist() == Y[:8].tolist()
+    renumbered = ("Labels 1..4 are renumbered 0..3.",) if first else ()
+    assert data.notes == (*renumbered, "The validation part (12 images) joins the training part (40).")
+    assert from_object(dict(zip(MEDMNIST, parts, strict=True))).fingerprint == data.fingerprint
+
+
+def test_medmnists_multi_label_sets_are_refused(tmp_path):
+    labels = np.zeros((40, 14), np.uint8)
+    labels[3, [2, 5]] = 1
+    np.savez(tmp_path / "chestmnist.npz", train_images=X, train_labels=labels)
+    assert refusal(tmp_path / "chestmnist.npz") == (
+        f"{tmp_path}/chestmnist.npz: labels: are multi-label: image 3 has 2 of 14 labels; give one label per image"
+    )
+
+
+def test_keras_names_in_files_mappings_and_pairs(tmp_path):
+    names = {"x_train": X, "y_train": Y, "x_test": X[:8], "y_test": Y[:8]}
+    np.savez(tmp_path / "mnist.npz", **names)
+    expected = source(tmp_path / "mnist.npz").fingerprint
+    assert from_object(names).fingerprint == expected
+    assert from_object({key.upper(): value for key, value in names.items()}).fingerprint == expected
+    assert from_object(((X, Y), (X[:8], Y[:8]))).fingerprint == expected
+    joined = from_object(((X, Y), (X[:4], Y[:4]), (X[:8], Y[:8])))
+    assert (len(joined.images), len(joined.test_images)) == (44, 8)
+    assert joined.notes == ("The validation part (4 images) joins the training part (40).",)
+    with pytest.raises(UserError) as refused:
+        from_object(names | {"images": X})
+    assert str(refused.value) == "data: has 'x_train' and 'images', which mean the same; leave one out"
+    with pytest.raises(UserError) as refused:
+        from_object({"x_train": X, "y_train": Y, "x_tets": X})
+    assert str(refused.value) == "data: 'x_tets' is unknown; did you mean 'x_test'?"
+
+
+def test_groups_reach_over_the_validation_part():
+    names = {"images": X, "labels": Y, "val_images": X[:4], "val_labels": Y[:4], "test_images": X, "test_labels": Y}
+    assert from_object(names | {"groups": np.arange(44)}).groups.tolist() == list(range(44))
+    with pytest.raises(UserError, match=r"^data: groups: 44 images but groups of shape 40; give one group per image$"):
+        from_object(names | {"groups": np.arange(40)})
+
+
+def test_val_images_without_labels_and_of_another_size_are_refused():
+    for wrong, line in (
+        ({"val_images": X}, "data: has val_images but no val_labels; give both or none"),
+        (
+            {"val_images": X[:, 1:], "val_labels": Y},
+            "data: val_images: are 1×5×5, training images 1×6×5; give one shape",
+        ),
+        ({"val_images": X, "val_labels": Y[1:]}, "data: 40 val_images but 39 val_labels; give one label per image"),
+    ):
+        with pytest.raises(UserError) as refused:
+            from_object({"images": X, "labels": Y} | wrong)
+        assert str(refused.value) == line
+
+
+class UnreadableMapping(dict):
+    def __getitem__(self, key):
+        raise OSError("gone")
+
+
+def test_a_mapping_that_cannot_be_read_is_told():
+    with pytest.raises(UserError) as refused:
+        from_object(UnreadableMapping(images=X, labels=Y))
+    assert str(refused.value) == "data: the mapping cannot be read (OSError: gone)"
+
+
+@pytest.mark.parametrize("root", ["x" * 5000, "~nouser/data"])
+def test_a_data_root_that_cannot_be_is_told(root, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["file:///nowhere/"])
+    assert refusal("mnist", root=root).startswith(f"--data mnist: is not in {root} and cannot be downloaded (")
+    assert list(tmp_path.iterdir()) == []
 
 
 class Bomb:
@@ -163,9 +256,9 @@ def test_functions_that_fail_are_told(tmp_path):
         return refusal(f"{file}:{name}").removeprefix(f"--data {file}:{name}: ")
 
     end = "; it is called without arguments"
-    assert of("failing") == f"the function failed with OSError: disk is gone{end}"
+    assert of("failing") == f"the function failed (OSError: disk is gone){end}"
     assert of("needy") == (
-        f"the function failed with TypeError: needy() missing 1 required positional argument: 'path'{end}"
+        f"the function failed (TypeError: needy() missing 1 required positional argument: 'path'){end}"
     )
     assert of("nothing").startswith(f"{file}:nothing: a NoneType cannot be images with labels; give (images, labels)")
     assert of("absent") == f"'{file}' has no 'absent'; name a function that it defines"
@@ -182,7 +275,7 @@ def test_modules_that_cannot_be_imported_are_told(tmp_path):
     for text, cause in (
         ("def f(:", "SyntaxError: "),
         ("1 / 0", "ZeroDivisionError: division by zero"),
-        ("open('/no/file')", "[Errno 2] No such file or directory: '/no/file'"),
+        ("open('/no/file')", "FileNotFoundError: [Errno 2] No such file or directory: '/no/file'"),
     ):
         file.write_text(text)
         assert refusal(f"{file}:f").startswith(f"--data {file}:f: importing '{file}' failed ({cause}")
