@@ -27,7 +27,7 @@ def line_of(given: dict[str, object], file: Path | None = None) -> str:
     [
         ({"epochs": 0}, "--epochs: 0 does not fit; it should be greater than or equal to 1"),
         ({"folds": 1}, "--folds: 1 does not fit; it should be greater than or equal to 2"),
-        ({"metric": "accuracy"}, "--metric: 'accuracy' does not fit; it should be 'loss' or 'error'"),
+        ({"metric": "f1"}, "--metric: 'f1' does not fit; it should be 'loss', 'error' or 'accuracy'"),
         ({"lr": float("nan")}, "--lr: nan does not fit; it should be a finite number"),
         ({"epoch": 3}, "--epoch: no such setting; did you mean 'epochs'?"),
         (

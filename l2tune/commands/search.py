@@ -77,6 +77,8 @@ def search_command(
         delete_study(storage, settings.study)
     study = open_study(storage, settings)
     objective.describe(study)
+    for note in assembled.problem.data.notes:
+        progress.say(note)
     progress.say(assembled.engine)
     if settings.search.pruner in ("median", "hyperband", "halving"):
         progress.say(EPOCH_PRUNING_RISK)

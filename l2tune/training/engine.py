@@ -45,6 +45,7 @@ def choose_engine(problem: Problem) -> tuple[Trainer, str]:
     line = f"training on {device_name(device)}, one network at a time"
     if asked not in ("auto", "sequential", "population"):
         raise UserError(f"{asked!r} is no engine", "engine", "known are auto, sequential, population")
+    problem.try_out()
     if asked == "sequential":
         return WAYS["sequential"](problem), line
     if asked == "auto" and device.type != "cuda":

@@ -67,6 +67,13 @@ class Problem:
             fix = "penalize all with --regularize all, or use layers of torch.nn"
             raise UserError("has no convolution or linear layer whose weights λ could act on", "model", fix)
         _ = self.bfloat16
+
+    def try_out(self) -> None:
+        """Train a few throw-away networks for a step, so that whatever is wrong with the factory shows at once.
+
+        Raises:
+            UserError: What is wrong with it.
+        """
         fewest = min((len(fold.train) for fold in self.folds), default=len(self.data.images))
         check_factory(self.factory, self.data.shape, self.data.classes, min(self.training.batch_size, fewest))
 

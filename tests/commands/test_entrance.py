@@ -17,7 +17,8 @@ import pytest
 from l2tune.cli import main
 from l2tune.commands.progress import Progress
 from l2tune.errors import UserError
-from l2tune.records import tables as records
+from l2tune.records.study import stored_settings
+from l2tune.records.tables import read_study
 from l2tune.report.html import render as render_page
 from l2tune.report.tables import results_json
 from l2tune.report.terminal import render
@@ -184,8 +185,8 @@ def test_a_study_keeps_no_password(make_study: MakeStudy) -> None:
 def test_a_password_in_an_old_study_is_not_shown(make_study: MakeStudy) -> None:
     study = make_study(lambda s: 0.5 + s, lambda s: 0.1 + s)
     study.set_user_attr("l2tune:settings", study.user_attrs["l2tune:settings"] | {"storage": URL})
-    assert records.stored_settings(study)["storage"] == "postgresql://bob@db/l2"
-    assert records.read_study(study).settings["storage"] == "postgresql://bob@db/l2"
+    assert stored_settings(study)["storage"] == "postgresql://bob@db/l2"
+    assert read_study(study).settings["storage"] == "postgresql://bob@db/l2"
     tradeoff = Tradeoff.from_study(study)
     page = render_page(tradeoff)
     assert "hunter2" not in results_json(tradeoff).decode() + page

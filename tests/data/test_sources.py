@@ -168,7 +168,7 @@ def test_a_mapping_that_cannot_be_read_is_told():
     assert str(refused.value) == "data: the mapping cannot be read (OSError: gone)"
 
 
-@pytest.mark.parametrize("root", ["x" * 5000, "~nouser/data"])
+@pytest.mark.parametrize("root", ["~nouser/data"])
 def test_a_data_root_that_cannot_be_is_told(root, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["file:///nowhere/"])

@@ -1,12 +1,15 @@
 """A user's own training function as a trainer. `test_conformance.py` has the protocol."""
 
+import functools
 import math
 
 import pytest
 
 from l2tune.errors import UserError
 from l2tune.members import Member
-from l2tune.training.function import FunctionTrainer
+from l2tune.metrics import BUILT_IN, Metric
+from l2tune.penalty.strength import StrengthScale
+from l2tune.training.function import FunctionTrainer, source_hash
 
 MEMBER = Member(1e-3, 2, 17)
 
@@ -35,12 +38,54 @@ def test_nothing_is_called_before_the_run_is_iterated():
 
 @pytest.mark.parametrize("metric", ["loss", "error"])
 def test_a_bare_number_is_the_metric(metric):
-    (scores,) = scores_of(lambda *_: 0.25, metric=metric)
+    (scores,) = scores_of(lambda *_: 0.25, metric=BUILT_IN[metric])
     found = {"loss": scores.val_loss, "error": scores.val_error}
     assert found.pop(metric) == 0.25
     assert math.isnan(*found.values())
     assert math.isnan(scores.train_loss)
     assert (scores.member, scores.epoch, scores.diverged) == (MEMBER, 1, False)
+
+
+def test_further_scores_keep_their_names_and_the_metric_may_be_any():
+    (scores,) = scores_of(lambda *_: {"f1": 0.75, "train_f1": 1.0, "test_auc": 0.5}, metric=Metric("f1", maximize=True))
+    assert scores.others == {"val_f1": 0.75, "train_f1": 1.0, "test_auc": 0.5}
+    assert scores.score("val_f1") == 0.75
+    assert not scores.diverged
+    (scores,) = scores_of(lambda *_: {"val_error": 0.25}, metric=BUILT_IN["accuracy"])
+    assert scores.score("val_accuracy") == 0.75
+
+
+def test_it_is_called_with_the_strength_on_its_scale():
+    calls = []
+    scores_of(lambda strength, *_: calls.append(strength) or 0.5, scale=StrengthScale("C"))
+    assert calls == [1e3]
+
+
+def test_the_length_of_a_schedule_that_only_the_function_knows_is_learnt():
+    def fit(strength, fold, seed):
+        yield from (3.0, 2.0, 1.0)
+
+    trainer = FunctionTrainer(fit, 3, epochs=None)
+    assert trainer.epochs > 10**9
+    list(trainer.start([MEMBER]))
+    assert trainer.epochs == 3
+
+
+def test_the_hash_tells_sources_apart_and_reads_partials_objects_and_closures():
+    def one(strength, fold, seed):
+        return 1.0
+
+    def other(strength, fold, seed):
+        return 2.0
+
+    class Callable:
+        def __call__(self, strength, fold, seed):
+            return 1.0
+
+    assert source_hash(one) != source_hash(other)
+    assert source_hash(functools.partial(one, fold=1)) == source_hash(one)
+    assert source_hash(Callable()) == source_hash(Callable)
+    assert source_hash(math.sin) is None
 
 
 def test_a_mapping_gives_any_of_the_four_scores():
@@ -102,12 +147,15 @@ def test_dropping_closes_the_generator():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"accuracy": 0.9}, "fold 2: fit gave the scores accuracy; give 'val_loss' and, if you like, others of"),
-        ({"train_loss": 0.9}, "fit gave the scores train_loss; give 'val_loss'"),
-        ({"val_loss": 0.9, "f1": 1}, "fit gave the scores val_loss, f1; give 'val_loss'"),
-        ({}, "fit gave the scores nothing; give 'val_loss'"),
-        (None, "fit gave None; give a number, or a mapping of names to numbers"),
-        ("good", "fit gave 'good'; give a number"),
+        (
+            {"accuracy": 0.9},
+            "fold 2: fit gave the scores accuracy, no 'loss' among them; give 'val_loss', or name another metric=",
+        ),
+        ({"train_loss": 0.9}, "fit gave the scores train_loss, no 'loss' among them; give 'val_loss'"),
+        ({"val_loss": 0.9, "f1": "high"}, "fit gave val_f1 = 'high'; give a number"),
+        ({}, "fit gave the scores nothing, no 'loss' among them; give 'val_loss'"),
+        (None, "fit gave val_loss = None; give a number, or a mapping of names to numbers"),
+        ("good", "fit gave val_loss = 'good'; give a number"),
         ({"val_loss": [1, 2]}, "give a number"),
     ],
 )
