@@ -26,16 +26,18 @@ class Assembled:
         problem: What is trained on what.
         trainer: The engine that was chosen for it.
         engine: A line that says which engine was chosen and why.
+        given: What was given in Python instead of by name, `data` or `model`: settings cannot find it again.
     """
 
     problem: Problem
     trainer: Trainer
     engine: str
+    given: tuple[str, ...] = ()
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """What a study stores of the images."""
-        return self.problem.data.summary()
+        """What a study stores of the images; `given` with it."""
+        return self.problem.data.summary() | ({"given": list(self.given)} if self.given else {})
 
     def refit(self, strength: float, seed: int) -> Refit:
         """Train on all training images with this λ, and score on the test images.
@@ -67,6 +69,7 @@ def assemble(settings: Settings, images: ImageData | None = None, factory: Any =
     from l2tune.training.engine import choose_engine
     from l2tune.training.problem import Problem
 
+    named = images is None
     images = images or load(settings.data)
     search = settings.search
     folds = make_folds(
@@ -86,7 +89,8 @@ def assemble(settings: Settings, images: ImageData | None = None, factory: Any =
         settings.data.augment,
         choose_device(settings.device),
     )
-    return Assembled(problem, *choose_engine(problem))
+    given = (() if named else ("data",)) + (() if factory is None else ("model",))
+    return Assembled(problem, *choose_engine(problem), given)
 
 
 def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembled]:
@@ -99,12 +103,12 @@ def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembl
         UserError: Images or network were given in Python, or the images have changed.
     """
     where = f"study {record.name!r}"
+    unknown = record.data.get("given")
+    if unknown:
+        what = f"its {' and '.join(unknown)} {'was' if len(unknown) == 1 else 'were'} given in Python"
+        raise UserError(what, where, "in Python: tradeoff.refit(objective), with the objective that searched")
     settings = build(dict(record.settings) | {name: value for name, value in given.items() if value is not None})
-    try:
-        assembled = assemble(settings)
-    except UserError as error:
-        fix = "if data or model were given in Python, use Tradeoff.refit(objective)"
-        raise UserError(f"cannot be set up again ({error})", where, fix) from None
+    assembled = assemble(settings)
     if assembled.problem.data.fingerprint != record.data.get("fingerprint"):
         raise UserError("the images have changed since the search", where, "search again on these")
     return settings, assembled

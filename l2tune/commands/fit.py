@@ -36,31 +36,33 @@ def fit_command(
     from l2tune.errors import UserError
     from l2tune.given import results_folder
     from l2tune.penalty.strength import format_lambda, weight_decay
+    from l2tune.records.tables import read_study
     from l2tune.search.storage import load_study, open_storage
     from l2tune.settings import HIGHEST_LAMBDA
     from l2tune.tradeoff import Tradeoff
 
     found = load_study(open_storage(storage, must_exist=True), study)
     folder = check_folder(out or results_folder(study))
-    tradeoff = Tradeoff.from_study(found)
+    record = read_study(found)
     where = f"study {study!r}"
-    match tradeoff.record.trained_by:
+    match record.trained_by:
         case "objective":
             raise UserError("was not made by l2tune", where, "fit needs the settings that l2tune stores")
         case "function" | "trainer":
-            name = tradeoff.record.trainer.get("function", "a trainer of yours")
+            name = record.trainer.get("function", "a trainer of yours")
             fix = "in Python: Tradeoff.from_study(study).refit(function), called as function(strength, seed)"
             raise UserError(f"was trained by {name}, which l2tune cannot call from here", where, fix)
     if strength is not None and (one_se or not 0 <= strength <= HIGHEST_LAMBDA):
         raise UserError(f"{strength:g} cannot be used", "--lambda", "give one λ from 0 to 1e6, without --one-se")
     if strength is None:
+        tradeoff = Tradeoff.from_record(record)
         strength = tradeoff.one_se_lambda if one_se else tradeoff.best_lambda
 
     from l2tune.assemble import assemble_again, versions
     from l2tune.report.dashboard import artifacts_beside, keep_artifacts
     from l2tune.report.files import write_atomically
 
-    settings, assembled = assemble_again(tradeoff.record, device=device, data_root=data_root)
+    settings, assembled = assemble_again(record, device=device, data_root=data_root)
     images = assembled.problem.data
     print(f"training on all {len(images.labels)} training images with λ {format_lambda(strength)}", flush=True)
     fit = assembled.refit(strength, settings.search.seed)
@@ -80,10 +82,11 @@ def fit_command(
         "shape": list(images.shape),
         **fit.normalization,
         "seconds": fit.seconds,
-        "settings": dict(tradeoff.record.settings),
+        "settings": dict(record.settings),
         "versions": versions(),
     }
-    state = {name: tensor.contiguous() for name, tensor in fit.model.state_dict().items()}
+    # tied weights each on their own: the format knows no shared memory
+    state = {name: tensor.clone().contiguous() for name, tensor in fit.model.state_dict().items()}
     metadata = {"study": study, "lambda": repr(strength), "model": settings.model.name}
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "model.safetensors", save(state, metadata))

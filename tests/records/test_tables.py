@@ -1,19 +1,18 @@
+"""Folds as they are stored, the observations that follow from them, and the tables."""
+
 import math
-from typing import Any
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from l2tune.errors import UserError
 from l2tune.members import EpochScores, Member, NetworkState
 from l2tune.metrics import BUILT_IN
-from l2tune.records.claims import claim_baseline
 from l2tune.records.fold_record import FoldRecord, fold_records, write_fold
 from l2tune.records.keys import STRENGTH, fold_key
 from l2tune.records.observations import observations
-from l2tune.records.study import describe_study, fold_count, is_described
+from l2tune.records.study import describe_study
 from l2tune.records.tables import read_study
 
 
@@ -125,45 +124,6 @@ def test_observations_of_a_users_own_study_are_its_intermediate_values() -> None
     ]
 
 
-def test_the_first_trial_claims_the_baseline_and_a_failed_one_gives_it_back() -> None:
-    study = optuna.create_study()
-    first, second = study.ask(), study.ask()
-    assert claim_baseline(first)
-    assert not claim_baseline(second)
-    second.suggest_float("lambda", 1e-6, 1.0, log=True)
-    study.tell(first, state=TrialState.FAIL)
-    assert claim_baseline(study.ask())
-
-
-def test_workers_that_begin_together_leave_the_baseline_to_the_first_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = optuna.create_study()
-    first, second, third = study.ask(), study.ask(), study.ask()
-    assert not claim_baseline(second), "the first has not come to it yet"
-    assert claim_baseline(first)
-    study = optuna.create_study()
-    first, second, third = study.ask(), study.ask(), study.ask()
-    monkeypatch.setattr("l2tune.records.claims.CLAIM_SECONDS", 0.0)
-    assert claim_baseline(third), "those before it seem to be dead"
-    assert not claim_baseline(first), "nor does one that wakes up take it over"
-
-
-def test_an_enqueued_strength_is_no_baseline() -> None:
-    study = optuna.create_study()
-    study.enqueue_trial({"lambda": 0.1})
-    assert not claim_baseline(study.ask())
-
-
-def test_a_study_that_another_worker_describes_meanwhile_is_not_read_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts: dict[str, Any] = {name: {} for name in ("settings", "identity", "versions", "trainer", "data")}
-    study = optuna.create_study()
-    describe_study(study, **parts)
-    whole = study.user_attrs
-    reads = iter([{}])
-    monkeypatch.setattr(optuna.Study, "user_attrs", property(lambda self: next(reads, whole)))
-    describe_study(study, **parts)
-    assert is_described(study)
-
-
 def test_the_least_seen_fold_comes_first() -> None:
     study = described()
     record = FoldRecord.of(history([1.0]))
@@ -171,20 +131,6 @@ def test_the_least_seen_fold_comes_first() -> None:
     add_trial(study, 1e-3, {0: record, 1: record}, TrialState.PRUNED)
     add_trial(study, 1e-2, {0: record}, TrialState.PRUNED)
     assert observations(study).fold_order() == [3, 2, 1, 0]
-
-
-def test_a_study_refuses_other_settings_and_other_data() -> None:
-    study = optuna.create_study(study_name="mine")
-    parts = {"versions": {}, "trainer": {"folds": 5}}
-    data = {"fingerprint": "a" * 64, "images": 10}
-    describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=data, **parts)
-    describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=data, **parts)
-    with pytest.raises(UserError, match=r"^study 'mine' was begun otherwise: epochs was 3, now 4; use another --study"):
-        describe_study(study, settings={"epochs": 4}, identity={"epochs": 4}, data=data, **parts)
-    other = {"fingerprint": "b" * 64, "images": 12}
-    with pytest.raises(UserError, match=r"the images are others \(fingerprint aaaaaaaa was of 10, bbbbbbbb is of 12\)"):
-        describe_study(study, settings={"epochs": 3}, identity={"epochs": 3}, data=other, **parts)
-    assert fold_count(study) == 5
 
 
 def test_tables_hold_every_fold_epoch_and_layer() -> None:
