@@ -27,6 +27,11 @@ class Metric:
     Inside, everything is compared as a *cost*, of which less is better: `cost` turns a score round where more is
     better, `score` turns it back.
 
+    >>> Metric("psnr", maximize=True, unit="dB").cost(31.5)
+    -31.5
+    >>> BUILT_IN["accuracy"].cost(0.75), BUILT_IN["error"].cost(0.25)
+    (0.25, 0.25)
+
     Args:
         name: What scores are called: a fit's `val_NAME` and `train_NAME`.
         maximize: Whether more is better.
@@ -129,6 +134,9 @@ _HIGHER_IS_BETTER = (
 
 def as_metric(given: str | Metric, *, maximize: bool | None = None) -> Metric:
     """The metric that a name stands for.
+
+    >>> as_metric("f1_macro").maximize, as_metric("mse").maximize
+    (True, False)
 
     Args:
         given: A metric, one of `BUILT_IN`, or any other name. Names of scikit-learn's scorers (`neg_…`, `f1_macro`,

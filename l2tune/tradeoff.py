@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 class Tradeoff(Estimates):
     """The analysis of a study: all attributes of `Estimates`, and what to do with them.
 
-    tradeoff = Tradeoff.from_study(study)
-    print(tradeoff.verdict)
-    tradeoff.report("runs/mine")
+    Of a study that was searched, finished or not:
+
+        tradeoff = Tradeoff.from_study(study)
+        print(tradeoff.verdict)
+        tradeoff.report("runs/mine")
+
+    The last line writes `report.html`, `results.json` and `trials.csv`.
     """
 
     @classmethod

@@ -36,7 +36,11 @@ class PairedDifference:
 
 
 def compare(first: ArrayLike, second: ArrayLike, size_ratio: float) -> PairedDifference | None:
-    """Compare scores of the same folds; None with fewer than two pairs of finite scores.
+    """Compare costs of the same folds; None with fewer than two pairs of finite ones.
+
+    >>> found = compare([0.30, 0.32, 0.31], [0.40, 0.44, 0.41], size_ratio=0.5)
+    >>> round(found.mean, 3), found.is_measurable
+    (0.107, True)
 
     Source: Nadeau and Bengio, 'Inference for the generalization error' (Machine Learning, 2003).
 

@@ -24,6 +24,18 @@ class Observations:
     Sampler, pruner, stopping rule and analysis ask this one object, so none of them has an idea of its own of what
     the metric, the range or the number of folds is.
 
+    >>> from l2tune.metrics import BUILT_IN
+    >>> seen = Observations(
+    ...     strength=np.array([0.0, 0.0, 1e-2]),
+    ...     fold=np.array([0, 1, 1]),
+    ...     cost=np.array([0.5, 0.7, 0.4]),
+    ...     trial=np.array([0, 0, 1]),
+    ...     metric=BUILT_IN["loss"],
+    ...     folds=2,
+    ... )
+    >>> seen.by_strength()[1e-2].tolist(), seen.fold_order()
+    ([nan, 0.4], [0, 1])
+
     Attributes:
         strength: (n,) λ, 0 for the baseline; in the order of the trials.
         fold: (n,) fold index.

@@ -51,6 +51,19 @@ _SAMPLES = 512
 class RegularizationCurve:
     """A fitted curve; made by `RegularizationCurve.fit`.
 
+    >>> curve = RegularizationCurve.fit(
+    ...     [0, 0, 1e-4, 1e-3, 1e-3, 1e-2, 1e-2, 1e-1],
+    ...     [0, 1, 0, 0, 1, 0, 1, 0],
+    ...     [0.50, 0.60, 0.48, 0.40, 0.49, 0.30, 0.38, 0.90],
+    ...     low=1e-5,
+    ...     high=1.0,
+    ...     folds=2,
+    ... )
+    >>> 1e-3 < curve.best_lambda < 1e-1
+    True
+    >>> curve.best_lambda <= curve.one_se_lambda
+    True
+
     Attributes:
         low: Lowest λ of the range.
         high: Highest.

@@ -90,6 +90,13 @@ class CrossValidationObjective:
         study = optuna.create_study()
         study.optimize(objective, n_trials=20)
 
+    Around a function of one's own:
+
+        objective = CrossValidationObjective(fit=lambda decay, fold, seed: 0.9 - decay, parameter="weight_decay",
+                                             metric="accuracy", folds=5)
+        study = optuna.create_study(direction="maximize")
+        study.optimize(objective, n_trials=20)
+
     Args:
         data: A source name as `--data` takes it, an `ImageData`, or `(images, labels)` arrays or tensors.
         model: A model name as `--model` takes it, or a factory called with the input shape (C, H, W) and the classes.

@@ -33,6 +33,11 @@ class StrengthScale:
     | `alpha` | the number | scikit-learn's, up to the ½ or 1/n of the estimator |
     | `C` | its inverse | scikit-learn's inverse strength, up to the same factors |
 
+    >>> StrengthScale("weight_decay").to_lambda(0.02), StrengthScale("C").to_lambda(4.0)
+    (0.01, 0.25)
+    >>> StrengthScale("C").range_from_lambda(0.25, 2.0)
+    (0.5, 4.0)
+
     Attributes:
         name: One of these.
     """
@@ -93,7 +98,11 @@ def check_range(low: float, high: float, where: str = "lambda_range") -> tuple[f
 
 
 def log_grid(low: float, high: float, count: int) -> list[float]:
-    """`count` strengths evenly spaced in log λ, both ends included (the geometric mean for one)."""
+    """`count` strengths evenly spaced in log λ, both ends included (the geometric mean for one).
+
+    >>> [round(strength, 6) for strength in log_grid(1e-4, 1e-2, 3)]
+    [0.0001, 0.001, 0.01]
+    """
     low, high = check_range(low, high)
     if count == 1:
         return [math.sqrt(low * high)]
@@ -102,7 +111,11 @@ def log_grid(low: float, high: float, count: int) -> list[float]:
 
 
 def format_lambda(strength: float) -> str:
-    """λ as people write it: three significant digits, `0` for the baseline, e.g. `3.16e-3`."""
+    """λ as people write it: three significant digits, `0` for the baseline.
+
+    >>> format_lambda(0.00316228), format_lambda(0)
+    ('3.16e-3', '0')
+    """
     if strength == 0:
         return "0"
     if not math.isfinite(strength):
