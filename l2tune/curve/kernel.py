@@ -14,6 +14,11 @@ from l2tune.curve.transform import Array, Folds, InputWarp
 NUGGET = 1e-6
 _SQRT5 = np.sqrt(5.0)
 
+_MOSTLY_NOISE = float(np.log(0.5))
+"""A curve that explains so little may have missed that λ = 0 is far from the lowest λ of the range: so it is fitted anew
+from a λ₀ below it."""
+_BESIDE_ZERO = -1.0
+
 _MANY = 150
 """Observations beyond which the hyperparameters, whose fit takes n³ many times over, are fitted to some of them."""
 
@@ -78,15 +83,23 @@ def most_probable(warp: InputWarp, strength: Array, fold: Folds, z: Array, noise
     some = _some(strength)
     data = warp, strength[some], fold[some], z[some]
     center = prior_center(noise)
-    found = minimize(
-        lambda theta: negative_log_posterior(theta, *data, center),
-        np.array(center),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=list(zip(_LOWEST, _HIGHEST, strict=True)),
-        options={"maxiter": 40},
-    )
-    return Hyperparameters(*found.x.tolist())
+
+    def search(start: Hyperparameters) -> tuple[float, Hyperparameters]:
+        found = minimize(
+            lambda theta: negative_log_posterior(theta, *data, center),
+            np.array(start),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(_LOWEST, _HIGHEST, strict=True)),
+            options={"maxiter": 40},
+        )
+        return float(found.fun), Hyperparameters(*found.x.tolist())
+
+    value, best = search(center)
+    if best.noise > _MOSTLY_NOISE:
+        other, beside_zero = search(center._replace(floor=_BESIDE_ZERO))
+        best = beside_zero if other < value else best
+    return best
 
 
 def prior_center(noise: float) -> Hyperparameters:

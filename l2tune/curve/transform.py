@@ -13,19 +13,19 @@ Array = NDArray[np.float64]
 Folds = NDArray[np.int64]
 
 _COMPRESSION = 1.0
-"""Scale, in nats, of y's logarithmic compression above its better quarter: there only 'bad' matters, not how bad."""
+"""Scale of y's logarithmic compression above its better quarter: there only 'bad' matters, not how bad."""
 
-_NOISE_OF_POSITIVE = 0.04
-"""Relative noise of a fold's loss, expected before there are data: recordings have 0.01 to 0.1."""
+_UNIT = 2.0
+"""Unit of costs, as a multiple of the distance from the lowest one to the upper quartile.
+
+Replayed on ten recordings of losses, 40 seeds each, the searches are as good as with the loss's logarithm, which would
+be the choice for a loss alone: regret 0.055 standard errors against 0.056, 24.9 fits against 25.4 (median)."""
+
+_NOISE = 0.05
+"""Noise of a fold, in such units, expected before there are data."""
 
 _NOISE_OF_PROPORTION = 0.5
 """Noise of a fold's error rate, in standard deviations of a binomial: most images are wrong, or right, at any λ."""
-
-_NOISE_OF_REAL = 0.1
-"""Noise of a metric without a natural scale, in units of the spread of its better half."""
-
-_SPREAD = 1.0
-"""That unit, as a multiple of the distance from the lowest cost to the median."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,20 @@ class OutcomeTransform:
 
     How it is chosen, by the metric's kind:
 
-    - `positive`, less is better (a loss): y = log(cost), for noise and fold effects are proportional to a loss;
     - `proportion` (an error rate, or 1 − accuracy): y = arcsin √cost, which steadies the variance of a proportion;
-    - anything else has no zero to measure from: y = log(1 + (cost − lowest) / spread), lowest and spread taken from
-      the costs themselves. So every affine change of the metric, and turning it round, gives the same y.
+    - anything else: y = log(1 + (cost − lowest) / unit), lowest and unit taken from the costs themselves. So every
+      affine change of the metric, and turning it round, gives the same y, and with it the same curve and search. For
+      a loss it is much like the logarithm, for the lowest loss and what regularization gains are of one size.
 
     Above its better quarter y is compressed logarithmically, then it is standardized.
 
     Attributes:
-        shape: `log`, `arcsine` or `relative`.
-        images: Per fold, as far as proportions tell; infinite otherwise.
+        images: Per fold, as far as proportions tell; infinite for other kinds, of which there is no such number.
         start: y (before standardizing) from which it is compressed.
-        lowest: Of the costs; for `log` the lowest that is told apart from zero.
-        unit: Of costs, for `relative`.
+        lowest: Of the costs.
+        unit: Of the costs.
     """
 
-    shape: str
     images: float
     start: float
     lowest: float
@@ -60,20 +58,19 @@ class OutcomeTransform:
     @classmethod
     def of(cls, metric: Metric, cost: Array, fold: Folds) -> OutcomeTransform:
         """The transform for these costs, all finite."""
-        shape = {"proportion": "arcsine", "positive": "relative" if metric.maximize else "log"}.get(
-            metric.kind, "relative"
-        )
-        lowest, unit = float(cost.min()), 1.0
-        if shape == "log":
-            lowest = max(1e-12, 1e-3 * float(np.median(np.abs(cost))))
-        elif shape == "relative":
-            unit = _SPREAD * (float(np.median(cost)) - lowest) or float(cost.mean()) - lowest or 1.0
-        images = _images(cost, fold) if shape == "arcsine" else np.inf
-        bare = cls(shape, images, np.inf, lowest, unit, 0.0, 1.0)
+        lowest = float(cost.min())
+        unit = _UNIT * (float(np.quantile(cost, 0.75)) - lowest) or float(cost.mean()) - lowest or 1.0
+        images = _images(cost, fold) if metric.kind == "proportion" else np.inf
+        bare = cls(images, np.inf, lowest, unit, 0.0, 1.0)
         bare = replace(bare, start=float(np.quantile(bare._outer(cost), 0.25)))
         y = bare._y(cost)
         spread = float(y.std())
         return replace(bare, center=float(y.mean()), spread=spread if spread > 1e-6 else 1.0)
+
+    @property
+    def is_of_proportions(self) -> bool:
+        """Whether costs are shares of so many images."""
+        return bool(np.isfinite(self.images))
 
     def standardize(self, cost: Array) -> Array:
         """Costs of any shape → standardized y."""
@@ -84,30 +81,22 @@ class OutcomeTransform:
         y = self.center + self.spread * z
         above = np.maximum(y - self.start, 0.0)
         y = np.where(above > 0, self.start + self._scale * np.expm1(np.minimum(above / self._scale, 3.0)), y)
-        if self.shape == "log":
-            return np.asarray(np.exp(y))
-        if self.shape == "arcsine":
+        if self.is_of_proportions:
             return np.asarray(np.sin(np.clip(y, 0.0, np.pi / 2)) ** 2)
         return np.asarray(self.lowest + self.unit * np.expm1(y))
 
     @property
     def expected_noise(self) -> float:
         """Prior median of the noise, standardized."""
-        noise = {
-            "log": _NOISE_OF_POSITIVE,
-            "arcsine": _NOISE_OF_PROPORTION / (2 * np.sqrt(self.images)),
-            "relative": _NOISE_OF_REAL,
-        }[self.shape]
+        noise = _NOISE_OF_PROPORTION / (2 * np.sqrt(self.images)) if self.is_of_proportions else _NOISE
         return float(noise / self.spread)
 
     @property
     def _scale(self) -> float:
-        return _COMPRESSION / 4 if self.shape == "arcsine" else _COMPRESSION
+        return _COMPRESSION / 4 if self.is_of_proportions else _COMPRESSION
 
     def _outer(self, cost: Array) -> Array:
-        if self.shape == "log":
-            return np.asarray(np.log(np.maximum(cost, self.lowest)))
-        if self.shape == "arcsine":
+        if self.is_of_proportions:
             return np.asarray(np.arcsin(np.sqrt(np.clip(cost, 0.0, 1.0))))
         return np.asarray(np.log1p((cost - self.lowest) / self.unit))
 
@@ -164,8 +153,6 @@ def worst_cost(cost: Array, metric: Metric) -> float:
     low, high = float(cost.min()), float(cost.max())
     if metric.kind == "proportion":
         return min(1.0, 2 * high - low) if high > low else 0.5 * (1.0 + high)
-    if metric.kind == "positive" and not metric.maximize:
-        return 2.0 * high if high > 0 else 1.0
     return 2 * high - low if high > low else high + (abs(high) or 1.0)
 
 
