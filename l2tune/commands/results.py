@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2tune.errors import UserError
+from l2tune.terminal_text import printable
 
 if TYPE_CHECKING:
     import optuna
@@ -74,6 +75,6 @@ def print_verdict(tradeoff: Tradeoff | None, folder: str | None = None) -> None:
         return
     from l2tune.report.terminal import render
 
-    sys.stdout.write(render(tradeoff))
+    sys.stdout.write(printable(render(tradeoff)))
     if folder is not None:
-        print(f"\nReport: {Path(folder) / 'report.html'}")
+        print(printable(f"\nReport: {Path(folder) / 'report.html'}"))
