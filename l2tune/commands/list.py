@@ -68,6 +68,7 @@ def _best(study: optuna.Study) -> tuple[str, str, str, str]:
     from l2tune.records.observations import strength_of
     from l2tune.records.parameter import parameter_of
     from l2tune.records.study import check_schema, is_described, metric_of
+    from l2tune.report.labels import own_name, own_written
 
     try:
         check_schema(study)
@@ -85,5 +86,5 @@ def _best(study: optuna.Study) -> tuple[str, str, str, str]:
     strength = None if parameter is None else strength_of(best, parameter)
     written = "–" if strength is None else format_lambda(strength)
     if strength is not None and parameter is not None and parameter.scale.name != "lambda":
-        written += f" ({parameter.name} {format_lambda(parameter.scale.from_lambda(strength))})"
+        written += f" ({own_name(parameter)} {own_written(parameter, strength)})"
     return written, amount(best.values[0], metric), named, metric.better

@@ -13,13 +13,15 @@ from plotly.subplots import make_subplots
 from l2tune.analysis.estimates import Estimates
 from l2tune.metrics import Metric
 from l2tune.penalty.strength import format_lambda
-from l2tune.records.tables import StudyRecord
-from l2tune.report.labels import for_plotly, own_name, own_number, written_strength
+from l2tune.records.parameter import StrengthParameter
+from l2tune.report.labels import for_plotly, metric_name, own_name, own_written
 
 # Okabe and Ito's palette, told apart with any colour vision
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY = "#7f7f7f"
 STRENGTH_AXIS = "λ (log scale)"
+_LONGEST = 28
+"""Letters of a metric's name along an axis."""
 
 
 def canvas(x: str = "", y: str = "", *, rows: int = 1, heights: Sequence[float] | None = None) -> go.Figure:
@@ -32,7 +34,7 @@ def canvas(x: str = "", y: str = "", *, rows: int = 1, heights: Sequence[float] 
         plot_bgcolor="rgba(0,0,0,0)",
         font={"size": 13, "color": "#444"},
         margin={"l": 64, "r": 16, "t": 36, "b": 48},
-        legend={"orientation": "h", "y": -0.2, "x": 0},
+        legend={"orientation": "h", "y": -0.34, "x": 0},
         hovermode="closest",
     )
     figure.update_xaxes(title=for_plotly(x), exponentformat="power", **grid)
@@ -46,9 +48,13 @@ def strength_axis(figure: go.Figure, t: Estimates) -> None:
     figure.update_xaxes(type="log", range=ends)
 
 
-def score_axis(metric: Metric) -> dict[str, Any]:
-    """How an axis of scores writes its numbers."""
-    return {"tickformat": ".3~%"} if metric.unit == "%" else {}
+def score_axis(part: str, metric: Metric) -> dict[str, Any]:
+    """Name, unit and direction of an axis of scores; percentages have their sign at every tick."""
+    name = metric_name(metric)
+    name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    title = for_plotly(f"{part} {name}" + (f" ({metric.unit})" if metric.unit not in ("", "%") else ""))
+    title += "<br>(higher is better)" if metric.maximize else ""
+    return {"title": title, "automargin": True} | ({"tickformat": ".3~%"} if metric.unit == "%" else {})
 
 
 def score_on_hover(metric: Metric) -> str:
@@ -57,14 +63,14 @@ def score_on_hover(metric: Metric) -> str:
     return "%{y:.4~%}" if metric.unit == "%" else f"%{{y:.5~g}}{unit}"
 
 
-def written_own(record: StudyRecord, strength: float) -> str:
+def own_number(parameter: StrengthParameter, strength: float) -> str:
     """`weight decay 6.32e-3`, or the study's own parameter and its number."""
-    return for_plotly(f"{own_name(record)} {written_strength(own_number(record, strength))}")
+    return for_plotly(f"{own_name(parameter)} {own_written(parameter, strength)}")
 
 
-def own_numbers(record: StudyRecord, strengths: Iterable[float]) -> list[list[str]]:
+def own_numbers(parameter: StrengthParameter, strengths: Iterable[float]) -> list[list[str]]:
     """Custom data of points whose hover text names the number beside λ: `%{customdata[0]}`."""
-    return [[written_own(record, float(strength))] for strength in strengths]
+    return [[own_number(parameter, float(strength))] for strength in strengths]
 
 
 def spans_decades(metric: Metric, values: Any) -> bool:
@@ -83,17 +89,18 @@ def strength_line(figure: go.Figure, t: Estimates, strength: float, text: str, d
     """A vertical line through all panels, with its name."""
     line = {"color": GREEN, "dash": dash, "width": 1.5}
     figure.add_shape(type="line", x0=strength, x1=strength, xref="x", y0=0, y1=1, yref="paper", line=line)
+    right = t.curve is not None and strength > t.curve.low**0.35 * t.curve.high**0.65  # there it has no room
     figure.add_annotation(
         x=math.log10(strength),
         y=height,
         yref="paper",
         text=for_plotly(text),
         showarrow=False,
-        xanchor="left",
+        xanchor="right" if right else "left",
         yanchor="top",
-        xshift=4,
+        xshift=-4 if right else 4,
         font={"color": GREEN, "size": 12},
-        hovertext=written_own(t.record, strength),
+        hovertext=own_number(t.record.parameter, strength),
     )
 
 

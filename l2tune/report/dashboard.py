@@ -20,7 +20,7 @@ from l2tune.records.observations import strength_of
 from l2tune.records.study import name_objectives
 from l2tune.records.tables import read_study
 from l2tune.report.figures import gap_figure
-from l2tune.report.labels import for_markdown, own_name, own_number, written_strength
+from l2tune.report.labels import for_markdown, own_name, own_written
 from l2tune.report.tradeoff_figure import tradeoff_figure
 
 ARTIFACTS = "runs/artifacts"
@@ -114,11 +114,11 @@ def _strengths(t: Estimates) -> str:
     """λ_best and λ_1se as a table, with the study's own number; empty while there are none."""
     if t.curve is None or not len(t.record.observations.tried):
         return ""
-    rows = [f"| | λ | {for_markdown(own_name(t.record))} | folds |", "|---|---|---|---|"]
+    rows = [f"| | λ | {for_markdown(own_name(t.record.parameter))} | folds |", "|---|---|---|---|"]
     for name, strength in (("best", t.best_lambda), ("one-SE", t.one_se_lambda)):
         run = t.row(strength)
         folds = "by the curve" if run is None else f"{int(run['folds'])} of {t.record.folds}"
-        own = written_strength(own_number(t.record, strength))
+        own = own_written(t.record.parameter, strength)
         rows.append(f"| {name} | {format_lambda(strength)} | {own} | {folds} |")
     return "\n".join(rows)
 
@@ -133,7 +133,7 @@ def _note_trials(study: optuna.Study, t: Estimates) -> None:
         if strength is None:
             continue
         meaning = named.get(strength) if record.parameter.others(trial.params) == held else None
-        own = f"{own_name(record)} {written_strength(own_number(record, strength))}"
+        own = f"{own_name(record.parameter)} {own_written(record.parameter, strength)}"
         text = f"{_HEADING}\n**{meaning}** (λ = {format_lambda(strength)}, {for_markdown(own)})" if meaning else ""
         _note(note_handle(study, trial), text)
 

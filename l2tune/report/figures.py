@@ -28,7 +28,7 @@ from l2tune.report.canvas import (
     strength_axis,
     strength_line,
 )
-from l2tune.report.labels import for_plotly, metric_name, metric_title, strengths_column
+from l2tune.report.labels import for_plotly, strengths_column
 
 _CURVES = 60
 """Learning curves drawn at most; a page with thousands would not scroll."""
@@ -44,7 +44,7 @@ def gap_figure(t: Estimates) -> go.Figure | None:
         return None
     unit = unit_of_difference(t.metric)
     scale = 100 if t.metric.unit == "%" else 1
-    figure = canvas(STRENGTH_AXIS, f"worse by, in {metric_name(t.metric)}" + (f" ({unit.strip()})" if unit else ""))
+    figure = canvas(STRENGTH_AXIS, f"difference{f' ({unit.strip()})' if unit else ''}")
     for column, name, color in (
         ("gap", "overfit: " + _difference(t, "validation", "training"), VERMILION),
         ("excess", "underfit: " + _difference(t, "training", "best fit"), PURPLE),
@@ -56,7 +56,7 @@ def gap_figure(t: Estimates) -> go.Figure | None:
             mode="lines+markers",
             name=name,
             line={"color": color},
-            customdata=own_numbers(t.record, table["lambda"]),
+            customdata=own_numbers(t.record.parameter, table["lambda"]),
             hovertemplate=(f"λ %{{x:.4~g}} (%{{customdata[0]}})<br>%{{y:.4~g}}{for_plotly(unit)}<extra>{name}</extra>"),
         )
     if t.best_lambda > 0:
@@ -76,7 +76,7 @@ def bias_variance_figure(t: Estimates) -> go.Figure | None:
         return None
     part = "error" if t.metric in (BUILT_IN["error"], BUILT_IN["accuracy"]) else "loss"
     metric = BUILT_IN[part]
-    figure = canvas(STRENGTH_AXIS, f"test {metric_title(metric)}")
+    figure = canvas(STRENGTH_AXIS)
     for column, name, color, mode in (
         (f"bias_{part}", "bias", PURPLE, "lines+markers"),
         (f"variance_{part}", "variance", VERMILION, "lines+markers"),
@@ -88,11 +88,11 @@ def bias_variance_figure(t: Estimates) -> go.Figure | None:
             mode=mode,
             name=name,
             line={"color": color, "dash": "dot" if mode == "lines" else "solid"},
-            customdata=own_numbers(t.record, table["lambda"]),
+            customdata=own_numbers(t.record.parameter, table["lambda"]),
             hovertemplate=(f"λ %{{x:.4~g}} (%{{customdata[0]}})<br>{score_on_hover(metric)}<extra>{name}</extra>"),
         )
     strength_axis(figure, t)
-    figure.update_yaxes(score_axis(metric))
+    figure.update_yaxes(score_axis("test", metric))
     return figure
 
 
@@ -102,13 +102,15 @@ def learning_figure(t: Estimates) -> go.Figure | None:
     column = f"val_{metric}"
     if t.curve is None or not len(epochs) or epochs["epoch"].max() < 2 or not epochs[column].notna().any():
         return None
-    figure = canvas("epoch", f"validation {metric_title(metric, direction=True)}")
+    figure = canvas("epoch")
     done = t.strengths.set_index("lambda")["complete"]
     strengths = np.sort(epochs["lambda"].unique())
     if len(strengths) > _CURVES:
         strengths = strengths[np.unique(np.linspace(0, len(strengths) - 1, _CURVES).round().astype(int))]
     low, high = math.log10(t.curve.low), math.log10(t.curve.high)
-    named = zip(strengths, strengths_column(strengths.tolist()), own_numbers(t.record, strengths), strict=True)
+    named = zip(
+        strengths, strengths_column(strengths.tolist()), own_numbers(t.record.parameter, strengths), strict=True
+    )
     for strength, written, [own] in named:
         rows = epochs[epochs["lambda"] == strength]
         means = rows.groupby("epoch")[column].mean()
@@ -138,7 +140,7 @@ def learning_figure(t: Estimates) -> go.Figure | None:
             "showscale": True,
         },
     )
-    figure.update_yaxes(score_axis(metric))
+    figure.update_yaxes(score_axis("validation", metric))
     if spans_decades(metric, epochs[column]):
         figure.update_yaxes(type="log", exponentformat="power")
     return figure
@@ -161,7 +163,7 @@ def weights_figure(t: Estimates) -> go.Figure | None:
             mode="lines+markers",
             name=name,
             line={"color": colors[index % len(colors)], "dash": ("solid", "dash", "dot")[index // len(colors) % 3]},
-            customdata=own_numbers(t.record, means.index),
+            customdata=own_numbers(t.record.parameter, means.index),
             hovertemplate=f"λ %{{x:.4~g}} (%{{customdata[0]}})<br>‖w‖² %{{y:.4~g}}<extra>{name}</extra>",
         )
     strength_axis(figure, t)
@@ -190,7 +192,7 @@ def network_figure(t: Estimates) -> go.Figure | None:
                 mode="lines+markers",
                 name=name,
                 line={"color": color},
-                customdata=own_numbers(t.record, known["lambda"]),
+                customdata=own_numbers(t.record.parameter, known["lambda"]),
                 hovertemplate=f"λ %{{x:.4~g}} (%{{customdata[0]}})<br>%{{y:.4~g}}<extra>{name}</extra>",
             )
     if not figure.data:

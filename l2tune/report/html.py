@@ -14,7 +14,7 @@ from l2tune.analysis.wording import amounts, paste, unit_of_difference
 from l2tune.penalty.strength import format_lambda
 from l2tune.report import figures, page_tables
 from l2tune.report.again import again, known_trainer
-from l2tune.report.labels import for_html, metric_name, own_name, own_range, scores_column, written_strength
+from l2tune.report.labels import for_html, metric_name, own_name, own_range, own_written, scores_column
 from l2tune.report.tradeoff_figure import tradeoff_figure
 from l2tune.terminal_text import printable
 
@@ -52,7 +52,10 @@ function draw() {
   for (const holder of document.querySelectorAll(".figure")) {
     const figure = JSON.parse(document.getElementById(holder.id + "-data").textContent);
     figure.layout.font.color = ink;
-    if (narrow) { figure.layout.margin.l = 48; figure.layout.font.size = 11; figure.layout.legend.y = -0.28; }
+    if (narrow) {
+      figure.layout.margin.l = 48; figure.layout.font.size = 11;
+      figure.layout.legend.y = Math.min(figure.layout.legend.y, -0.28);
+    }
     Plotly.react(holder, figure.data, figure.layout, {responsive: true, displaylogo: false});
   }
 }
@@ -145,23 +148,20 @@ def _numbers(t: Estimates) -> str:
 
 def _strength(t: Estimates, strength: float, what: str) -> tuple[str, str]:
     """The number to use, in the study's own terms, and λ."""
-    record, scale = t.record, t.record.parameter.scale
-    run = t.row(strength)
-    folds = "" if run is not None else "; by the curve, not run"
-    if record.trained_by == "l2tune" and scale.name == "lambda":
-        return f"{paste(record, strength).partition(' in ')[0]}", f"to paste into PyTorch; {what} = " + (
-            f"{format_lambda(strength)}{folds}"
-        )
-    if scale.name == "lambda":
-        decay = f"as torch.optim's weight_decay {format_lambda(2 * strength)}"
-        return f"{record.parameter.name} = {format_lambda(strength)}", f"{what}; {decay}{folds}"
-    own = f"{record.parameter.name} = {format_lambda(scale.from_lambda(strength))}"
-    return own, f"{what} = {format_lambda(strength)}{folds}"
+    record, parameter, scale = t.record, t.record.parameter, t.record.parameter.scale
+    folds = "" if t.row(strength) is not None else "; by the curve, not run"
+    written = format_lambda(strength)
+    if scale.name != "lambda":
+        return f"{parameter.name} = {own_written(parameter, strength)}", f"{what} = {written}{folds}"
+    if record.trained_by == "l2tune":
+        return paste(record, strength).partition(" in ")[0], f"to paste into PyTorch; {what} = {written}{folds}"
+    decay = f"as torch.optim's weight_decay {own_written(parameter, strength)}"
+    return f"{parameter.name} = {written}", f"{what}; {decay}{folds}"
 
 
 def _own_interval(t: Estimates) -> str:
-    ends = " to ".join(map(written_strength, own_range(t.record, *t.interval)))
-    return f"; {own_name(t.record)} {ends}"
+    parameter = t.record.parameter
+    return f"; {own_name(parameter)} {own_range(parameter, *t.interval)}"
 
 
 def _rest(brief: str, texts: list[str]) -> str:
@@ -185,7 +185,8 @@ def _again(t: Estimates) -> str:
     notes = "".join(f"<p>{for_html(note)}</p>" for note in found.notes)
     listings = "".join(f"<pre>{_lines(listing)}</pre>" for listing in found.listings)
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    facts = {k: v for k, v in known_trainer(record).items() if k in ("engine", "device", "precision", "parameters")}
+    told = {} if record.trained_by == "function" else known_trainer(record)
+    facts = {k: v for k, v in told.items() if k in ("engine", "device", "precision", "parameters")}
     facts |= {k: record.data[k] for k in ("name", "images", "shape", "fingerprint") if record.data.get(k) is not None}
     about = ". ".join(part for part in (versions, json.dumps(facts, ensure_ascii=False) if facts else "") if part)
     return f"<h2>To do it again</h2>{notes}{listings}" + (f'<p class="note">{for_html(about)}</p>' if about else "")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from l2tune.analysis.wording import amounts
 from l2tune.metrics import BUILT_IN, CLASSIFICATION, Metric
 from l2tune.penalty.strength import format_lambda, weight_decay
+from l2tune.records.parameter import StrengthParameter
 from l2tune.records.tables import StudyRecord
 from l2tune.terminal_text import one_line
 
@@ -48,7 +49,7 @@ def metric_name(metric: Metric) -> str:
 
 
 def metric_title(metric: Metric, *, direction: bool = False) -> str:
-    """`cross-entropy (nats)`, `accuracy (%, higher is better)`: of an axis or a table's head.
+    """`cross-entropy (nats)`, `accuracy (%, higher is better)`: of a table's head.
 
     Args:
         direction: Say so where more is better.
@@ -66,43 +67,42 @@ def metric_of_score(record: StudyRecord, name: str) -> Metric:
     return BUILT_IN[name] if known else Metric(name)
 
 
-def strength_name(record: StudyRecord) -> str:
+def strength_name(parameter: StrengthParameter) -> str:
     """`λ`, with the parameter's name where a study has another one for the very same number."""
-    parameter = record.parameter
-    return f"λ ({parameter.name})" if parameter.scale.name == "lambda" and parameter.name != "lambda" else "λ"
+    same = parameter.scale.name == "lambda" and parameter.name != "lambda"
+    return f"λ ({parameter.name})" if same else "λ"
 
 
-def own_name(record: StudyRecord) -> str:
+def own_name(parameter: StrengthParameter) -> str:
     """What the number beside λ is: the study's own parameter, or weight decay where that is λ itself."""
-    return "weight decay" if record.parameter.scale.name == "lambda" else record.parameter.name
+    return "weight decay" if parameter.scale.name == "lambda" else parameter.name
 
 
-def own_number(record: StudyRecord, strength: float) -> float:
+def own_number(parameter: StrengthParameter, strength: float) -> float:
     """The number beside λ; infinite for C at λ = 0."""
-    scale = record.parameter.scale
+    scale = parameter.scale
     return weight_decay(strength) if scale.name == "lambda" else scale.from_lambda(strength)
 
 
-def own_range(record: StudyRecord, low: float, high: float) -> tuple[float, float]:
-    """Lower and upper end of a range of λ as numbers beside λ."""
-    first, second = own_number(record, low), own_number(record, high)
-    return min(first, second), max(first, second)
+def own_written(parameter: StrengthParameter, strength: float) -> str:
+    """The number beside λ, in three digits."""
+    return _own(parameter)(own_number(parameter, strength), 3)
 
 
-def written_strength(strength: float) -> str:
-    """A strength on any scale, or – where there is none."""
-    return UNKNOWN if math.isnan(strength) else format_lambda(strength)
+def own_range(parameter: StrengthParameter, low: float, high: float) -> str:
+    """`12.6 to 158`: the numbers beside λ of a range of λ, the lower one first."""
+    first, second = sorted(own_number(parameter, end) for end in (low, high))
+    return " to ".join(_own(parameter)(end, 3) for end in (first, second))
 
 
-def strengths_column(strengths: Sequence[float]) -> list[str]:
-    """Strengths on any scale, with as many digits as it takes to tell different ones apart."""
-    whole = [float(f"{s:.{_TOLD_APART}e}") for s in strengths]
-    written = list(map(written_strength, whole))
-    for digits in range(3, _TOLD_APART + 1):
-        if len(set(written)) == len({s for s in whole if not math.isnan(s)}) + any(map(math.isnan, whole)):
-            break
-        written = [_scientific(s, digits) for s in whole]
-    return written
+def strengths_column(strengths: Iterable[float]) -> list[str]:
+    """λs, with as many digits as it takes to tell different ones apart."""
+    return _told_apart(strengths, _exponential)
+
+
+def own_column(parameter: StrengthParameter, strengths: Iterable[float]) -> list[str]:
+    """The numbers beside λ, with as many digits as it takes to tell different ones apart."""
+    return _told_apart([own_number(parameter, float(strength)) for strength in strengths], _own(parameter))
 
 
 def scores_column(scores: Iterable[float], metric: Metric, errors: Iterable[float] = ()) -> list[str]:
@@ -121,8 +121,31 @@ def scores_column(scores: Iterable[float], metric: Metric, errors: Iterable[floa
     return column
 
 
-def _scientific(strength: float, digits: int) -> str:
-    if strength == 0 or not math.isfinite(strength):
-        return written_strength(strength)
-    mantissa, exponent = f"{strength:.{digits}e}".split("e")
+def _told_apart(values: Iterable[float], written: Callable[[float, int], str]) -> list[str]:
+    whole = [float(f"{value:.{_TOLD_APART - 1}e}") for value in values]
+    different = len({value for value in whole if not math.isnan(value)}) + any(map(math.isnan, whole))
+    for digits in range(3, _TOLD_APART + 1):
+        texts = [written(value, digits) for value in whole]
+        if len(set(texts)) == different:
+            break
+    return texts
+
+
+def _own(parameter: StrengthParameter) -> Callable[[float, int], str]:
+    """How the numbers beside λ are written: those of alpha and C as such numbers are, the others as λ is."""
+    return _short if parameter.scale.name in ("alpha", "C") else _exponential
+
+
+def _exponential(value: float, digits: int) -> str:
+    """`3.16e-3`, as `format_lambda` has it."""
+    if math.isnan(value):
+        return UNKNOWN
+    if value == 0 or math.isinf(value):
+        return format_lambda(value)
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def _short(value: float, digits: int) -> str:
+    """`3.16` and `112`, but `6.32e-3`."""
+    return f"{value:#.{digits}g}".removesuffix(".") if 1e-2 <= value < 1e3 else _exponential(value, digits)

@@ -19,8 +19,9 @@ from l2tune.report.labels import (
     for_html,
     metric_of_score,
     metric_title,
+    own_column,
     own_name,
-    own_number,
+    own_range,
     scores_column,
     strength_name,
     strengths_column,
@@ -106,7 +107,7 @@ def _cost(t: Estimates, spent: float, seconds: float) -> str:
     """What was trained, and what a full grid would have taken."""
     record, states = t.record, t.record.trials["state"].value_counts()
     grid = record.trials.loc[record.trials["state"].isin(["COMPLETE", "PRUNED"]), "lambda"].nunique() * record.folds
-    took = "" if record.trained_by == "objective" else f" in {seconds:.0f} s of training"
+    took = "" if record.trained_by == "objective" else f" in {seconds:.{0 if seconds >= 10 else 1}f} s of training"
     words = f"{spent:.3g} {'fit' if spent == 1 else 'fits'}{took}; all folds of the same strengths would take {grid}."
     parts = [f"{count(int(states.get('COMPLETE', 0)), 'trial')} complete"]
     for state, text in (("PRUNED", "pruned"), ("RUNNING", "running or cut off"), ("FAIL", "interrupted or failed")):
@@ -117,13 +118,11 @@ def _cost(t: Estimates, spent: float, seconds: float) -> str:
 
 def _range(record: StudyRecord) -> str:
     """Where λ was searched, and whether the range was widened."""
-    own, scale = record.parameter, record.parameter.scale
+    own = record.parameter
 
     def written(ends: tuple[float, float]) -> str:
         text = " to ".join(map(format_lambda, ends))
-        if scale.name == "lambda":
-            return text
-        return f"{text} ({own.name} {' to '.join(map(format_lambda, scale.range_from_lambda(*ends)))})"
+        return text if own.scale.name == "lambda" else f"{text} ({own.name} {own_range(own, *ends)})"
 
     if record.asked_range is None:
         return ""
@@ -148,10 +147,10 @@ def _why_pruned(record: StudyRecord) -> str:
 
 def _strength_columns(record: StudyRecord, strengths: pd.Series[float] | pd.Index[float]) -> Columns:
     """λ, and the study's own number beside it."""
-    values = [float(strength) for strength in strengths]
+    values, parameter = [float(strength) for strength in strengths], record.parameter
     return [
-        (strength_name(record), strengths_column(values)),
-        (own_name(record), strengths_column([own_number(record, value) for value in values])),
+        (strength_name(parameter), strengths_column(values)),
+        (own_name(parameter), own_column(parameter, values)),
     ]
 
 

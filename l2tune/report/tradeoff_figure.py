@@ -24,15 +24,15 @@ from l2tune.report.canvas import (
     VERMILION,
     canvas,
     named_strength,
+    own_number,
     score_axis,
     score_on_hover,
     short,
     spans_decades,
     strength_axis,
     strength_line,
-    written_own,
 )
-from l2tune.report.labels import for_plotly, metric_name, metric_title
+from l2tune.report.labels import for_plotly, metric_name
 
 _POINTS = 121
 
@@ -61,17 +61,17 @@ def tradeoff_figure(t: Estimates) -> go.Figure | None:
     if t.best_lambda > 0:
         _best(figure, t)
     if t.one_se_lambda > t.best_lambda:
-        strength_line(figure, t, t.one_se_lambda, named_strength(t, "one-SE λ", t.one_se_lambda), "dash", 0.95)
+        strength_line(figure, t, t.one_se_lambda, named_strength(t, "one-SE λ", t.one_se_lambda), "dash", 0.92)
     reference = t.record.settings.get("reference_weight_decay")
     if reference:
         decay = float(reference)
-        strength_line(figure, t, from_weight_decay(decay), f"weight decay {decay:g}", "dot", 0.90)
+        strength_line(figure, t, from_weight_decay(decay), f"weight decay {decay:g}", "dot", 0.84)
     strength_axis(figure, t)
     figure.update_xaxes(title=STRENGTH_AXIS, row=1 if train is None else 2)
-    title = for_plotly(f"validation {metric_title(metric, direction=True)}")
-    figure.update_yaxes(score_axis(metric) | {"title": title, "range": _close_up(t, curve)}, row=1)
+    figure.update_layout(legend={"y": -0.2})
+    figure.update_yaxes(score_axis("validation", metric) | {"range": _close_up(t, curve)}, row=1)
     if train is not None:
-        figure.update_yaxes(score_axis(metric) | {"title": "training"} | _training_axis(t), row=2)
+        figure.update_yaxes(score_axis("training", metric) | {"title": "training"} | _training_axis(t), row=2)
     return figure
 
 
@@ -143,7 +143,7 @@ def _fold_points(figure: go.Figure, t: Estimates, part: str, name: str, color: s
         showlegend=row == 1,
         marker={"color": color, "size": 6, "opacity": 0.55},
         customdata=[
-            [int(fold) + 1, int(trial) + 1, written_own(t.record, strength)]
+            [int(fold) + 1, int(trial) + 1, own_number(t.record.parameter, strength)]
             for fold, trial, strength in positive[["fold", "trial", "lambda"]].to_numpy()
         ],
         hovertemplate=(
@@ -190,7 +190,7 @@ def _best(figure: go.Figure, t: Estimates) -> None:
         },
         error_y={"type": "data", "array": [float(np.nan_to_num(t.best_standard_error))], "color": GREEN},
         hovertemplate=(
-            f"{named} ({written_own(t.record, t.best_lambda)})<br>{for_plotly(metric_name(t.metric))} "
+            f"{named} ({own_number(t.record.parameter, t.best_lambda)})<br>{for_plotly(metric_name(t.metric))} "
             f"{score_on_hover(t.metric)}<extra></extra>"
         ),
         row=1,
