@@ -181,6 +181,6 @@ def _own_objective(record: StudyRecord) -> str:
     parameter, direction = record.parameter, "maximizes" if record.metric.maximize else "minimizes"
     scale = "" if parameter.scale.name == "lambda" else f" (on the scale of {parameter.scale.name})"
     return (
-        f"An objective of your own trained: all that is known is that the study {record.name!r} {direction} "
-        f"{record.metric.name!r} over the parameter {parameter.name!r}{scale}."
+        f"An objective of your own trained. All that is known: the study {record.name!r} {direction} what is called "
+        f"{record.metric.name!r} here, over its parameter {parameter.name!r}{scale}."
     )

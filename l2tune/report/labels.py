@@ -59,12 +59,16 @@ def metric_title(metric: Metric, *, direction: bool = False) -> str:
     return metric_name(metric) + (f" ({', '.join(told)})" if told else "")
 
 
-def metric_of_score(record: StudyRecord, name: str) -> Metric:
-    """What is known of another score than the study's metric: its unit only where a trainer of ours measured it."""
+def other_score(record: StudyRecord, name: str) -> tuple[str, Metric]:
+    """What another score than the study's metric is called, and how it is written.
+
+    Its unit is known only where a trainer of ours measured it: a function may call anything `loss`.
+    """
     if name == record.metric.name:
-        return record.metric
-    known = name in CLASSIFICATION and record.trained_by in ("l2tune", "trainer")
-    return BUILT_IN[name] if known else Metric(name)
+        return metric_title(record.metric), record.metric
+    if name in CLASSIFICATION and record.trained_by in ("l2tune", "trainer"):
+        return metric_title(BUILT_IN[name]), BUILT_IN[name]
+    return name, Metric("score")
 
 
 def strength_name(parameter: StrengthParameter) -> str:

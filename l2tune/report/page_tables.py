@@ -17,8 +17,8 @@ from l2tune.report.again import knows_epochs
 from l2tune.report.labels import (
     UNKNOWN,
     for_html,
-    metric_of_score,
     metric_title,
+    other_score,
     own_column,
     own_name,
     own_range,
@@ -50,8 +50,8 @@ def by_strength(t: Estimates) -> str:
         columns.append(("diverged", [str(int(n)) for n in rows["diverged"]]))
     for name, values in _other_scores(t).items():
         part, _, score = name.partition("_")
-        other = metric_of_score(t.record, score)
-        columns.append((f"{_PARTS[part]} {metric_title(other)}", scores_column(values, other)))
+        title, other = other_score(t.record, score)
+        columns.append((f"{_PARTS[part]} {title}", scores_column(values, other)))
     note = "Means over folds ± one standard error."
     if any(head == "gap" for head, _ in columns):
         note += " Gap: by how much validation is worse than training."

@@ -2,7 +2,7 @@
 
 `results.json` (schema 2). Scores are numbers of the metric, so a proportion is within 0..1 whatever it is written in;
 differences are of its costs: positive means worse, or, for the gain, better than λ = 0. What is not known, and what is
-no finite number, is null.
+no finite number, is null; so is whatever speaks of a λ while none above 0 was run.
 
 | key | what |
 |---|---|
@@ -64,6 +64,8 @@ def results(tradeoff: Estimates) -> dict[str, Any]:
     t, record, metric = tradeoff, tradeoff.record, tradeoff.metric
     trained = record.fits[~record.fits["reused"]]
     tried = len(record.observations.tried) > 0  # before that no λ can be named
+    best, one_se = (t.best_lambda, t.one_se_lambda) if tried else (math.nan, math.nan)
+    interval = t.interval if tried else (math.nan, math.nan)
     measured = record.trained_by != "objective"
     scale = record.parameter.scale
     values = {
@@ -73,23 +75,23 @@ def results(tradeoff: Estimates) -> dict[str, Any]:
         "direction": "maximize" if metric.maximize else "minimize",
         "unit": None if metric.unit in ("", "%") else metric.unit,
         "kind": metric.kind,
-        "best_lambda": t.best_lambda if tried else None,
-        "weight_decay": weight_decay(t.best_lambda) if tried else None,
-        "interval": t.interval if tried else None,
-        "best_value": t.best_value,
-        "best_standard_error": t.best_standard_error,
-        "corrected_standard_error": t.corrected_standard_error,
-        "complete": t.complete,
-        "best_folds": _folds(t, t.best_lambda) if tried else None,
-        "one_se_lambda": t.one_se_lambda if tried else None,
-        "one_se_folds": _folds(t, t.one_se_lambda) if tried else None,
+        "best_lambda": best,
+        "weight_decay": weight_decay(best),
+        "interval": interval,
+        "best_value": t.best_value if tried else None,
+        "best_standard_error": t.best_standard_error if tried else None,
+        "corrected_standard_error": t.corrected_standard_error if tried else None,
+        "complete": t.complete and tried,
+        "best_folds": _folds(t, best),
+        "one_se_lambda": one_se,
+        "one_se_folds": _folds(t, one_se),
         "band": t.band if tried else None,
         "parameter": {
             "name": record.parameter.name,
             "scale": scale.name,
-            "best": scale.from_lambda(t.best_lambda) if tried else None,
-            "one_se": scale.from_lambda(t.one_se_lambda) if tried else None,
-            "interval": scale.range_from_lambda(*t.interval) if tried else None,
+            "best": scale.from_lambda(best),
+            "one_se": scale.from_lambda(one_se),
+            "interval": scale.range_from_lambda(*interval),
         },
         "others": dict(record.others),
         "range": record.range,
