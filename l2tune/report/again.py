@@ -19,6 +19,9 @@ _OF_THE_OBJECTIVE = ("epochs", "repeats", "lambda_range", "extend_range", "seed"
 """Settings that an objective around a user's own training follows. The others are those of a search that it may be
 part of, which nothing tells."""
 
+_OF_A_SEARCH = ("study", "storage", "out", "trials", "timeout", "sampler", "pruner", "audit")
+"""Settings that an objective inside a study of the user's own does not follow."""
+
 
 @dataclass(frozen=True)
 class Again:
@@ -51,9 +54,16 @@ def again(record: StudyRecord) -> Again:
 def known_settings(record: StudyRecord) -> dict[str, Any]:
     """The settings that the study was trained with, as far as they are known; without any password."""
     settings = shown_settings(record.settings)
-    if record.trained_by == "l2tune":
+    if record.trained_by != "l2tune":
+        return {name: value for name, value in settings.items() if name in _OF_THE_OBJECTIVE}
+    if is_search(record):
         return settings
-    return {name: value for name, value in settings.items() if name in _OF_THE_OBJECTIVE}
+    return {name: value for name, value in settings.items() if name not in _OF_A_SEARCH}
+
+
+def is_search(record: StudyRecord) -> bool:
+    """Whether a search of l2tune's own made the study, rather than one with l2tune's objective inside."""
+    return record.trained_by == "l2tune" and record.settings.get("study") == record.name
 
 
 def known_trainer(record: StudyRecord) -> dict[str, Any]:
@@ -73,12 +83,12 @@ def knows_epochs(record: StudyRecord) -> bool:
 def _of_settings(record: StudyRecord) -> Again:
     stored = known_settings(record)
     notes = []
-    if stored.get("study") != record.name:
+    if not is_search(record):
         notes.append(
             "It ran inside a study of your own: sampler, pruner and number of trials are those of a search with "
             "l2tune's defaults, and its storage is not stored."
         )
-        stored = {k: v for k, v in stored.items() if k not in ("storage", "out")} | {"study": record.name}
+        stored |= {"study": record.name}
     if record.others:
         notes.append("The study drew other parameters beside λ, which no command does.")
     known = build({}).flat()

@@ -22,6 +22,7 @@ from l2tune.records.tables import read_study
 from l2tune.report.figures import gap_figure
 from l2tune.report.labels import for_markdown, own_name, own_written
 from l2tune.report.tradeoff_figure import tradeoff_figure
+from l2tune.storage_url import without_passwords
 
 ARTIFACTS = "runs/artifacts"
 _HEADING = "### l2tune"
@@ -54,7 +55,8 @@ class DashboardPublisher:
             self.publish(tradeoff)
             keep_artifacts(self._study, [Path(folder) / "report.html"], artifacts_beside(folder))
         except Exception as error:
-            return f"the dashboard could not be brought up to date ({type(error).__name__}: {error})"
+            why = without_passwords(f"{type(error).__name__}: {error}")
+            return f"the dashboard could not be brought up to date ({why})"
         return ""
 
 

@@ -14,7 +14,15 @@ from l2tune.analysis.wording import amounts, paste, unit_of_difference
 from l2tune.penalty.strength import format_lambda
 from l2tune.report import figures, page_tables
 from l2tune.report.again import again, known_trainer
-from l2tune.report.labels import for_html, metric_name, own_name, own_range, own_written, scores_column
+from l2tune.report.labels import (
+    for_html,
+    metric_name,
+    own_name,
+    own_range,
+    own_written,
+    scores_column,
+    strengths_column,
+)
 from l2tune.report.tradeoff_figure import tradeoff_figure
 from l2tune.terminal_text import printable
 
@@ -120,10 +128,11 @@ def _numbers(t: Estimates) -> str:
     if t.curve is None or not len(record.observations.tried):
         return ""
     scored = f"validation {metric_name(metric)}"
+    best, one_se = strengths_column([t.best_lambda, t.one_se_lambda])
     cells = [
-        _strength(t, t.best_lambda, "best λ"),
+        _strength(t, t.best_lambda, f"best λ = {best}"),
         (f"{' to '.join(map(format_lambda, t.interval))}", "95 % credible interval of the best λ" + _own_interval(t)),
-        _strength(t, t.one_se_lambda, "strongest as good, one-SE λ"),
+        _strength(t, t.one_se_lambda, f"strongest as good, one-SE λ = {one_se}"),
     ]
     known = [t.best_value] if t.baseline_value is None else [t.best_value, t.baseline_value]
     written, errors = scores_column(known, metric), scores_column(known[:1], metric, [t.best_standard_error])
@@ -150,13 +159,12 @@ def _strength(t: Estimates, strength: float, what: str) -> tuple[str, str]:
     """The number to use, in the study's own terms, and λ."""
     record, parameter, scale = t.record, t.record.parameter, t.record.parameter.scale
     folds = "" if t.row(strength) is not None else "; by the curve, not run"
-    written = format_lambda(strength)
     if scale.name != "lambda":
-        return f"{parameter.name} = {own_written(parameter, strength)}", f"{what} = {written}{folds}"
+        return f"{parameter.name} = {own_written(parameter, strength)}", what + folds
     if record.trained_by == "l2tune":
-        return paste(record, strength).partition(" in ")[0], f"to paste into PyTorch; {what} = {written}{folds}"
+        return paste(record, strength).partition(" in ")[0], f"to paste into PyTorch; {what}{folds}"
     decay = f"as torch.optim's weight_decay {own_written(parameter, strength)}"
-    return f"{parameter.name} = {written}", f"{what}; {decay}{folds}"
+    return f"{parameter.name} = {format_lambda(strength)}", f"{what}; {decay}{folds}"
 
 
 def _own_interval(t: Estimates) -> str:

@@ -23,8 +23,14 @@ UNKNOWN = "–"
 _TOLD_APART = 9
 """Digits from which two values count as one: what differs less is rounding."""
 
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|<(?=[\w/!?])|&(?=[\w#])|(?<![^\W_])_|_(?![^\W_])|(?<=:)/|(?<=www)\.")
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|<(?=[\w/!?])|&(?=[\w#])|(?<![^\W_])_|_(?![^\W_])")
 """Signs that mean something within a line of Markdown, and where they do."""
+
+_ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=\w)(?=@)", re.IGNORECASE)
+"""Where an address can be parted: the dashboard makes links even of those whose signs are escaped."""
+
+_JOINER = "\u2060"
+"""Word joiner: not seen, and no part of an address."""
 
 
 def for_html(text: object) -> str:
@@ -39,7 +45,7 @@ def for_plotly(text: object) -> str:
 
 def for_markdown(text: object) -> str:
     """Text for a note: no markup, HTML, formulas or links."""
-    return _MARKDOWN.sub(r"\\\g<0>", one_line(str(text)))
+    return _ADDRESS.sub(_JOINER, _MARKDOWN.sub(r"\\\g<0>", one_line(str(text))))
 
 
 def metric_name(metric: Metric) -> str:

@@ -13,7 +13,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.wording import count
 from l2tune.penalty.strength import format_lambda
 from l2tune.records.tables import StudyRecord
-from l2tune.report.again import knows_epochs
+from l2tune.report.again import is_search, knows_epochs
 from l2tune.report.labels import (
     UNKNOWN,
     for_html,
@@ -82,10 +82,11 @@ def search(t: Estimates) -> str:
     spent = trained.groupby("trial")["epochs"].sum() / _epochs_of_a_fit(record)
     columns: Columns = [("trial", [str(number + 1) for number in trials["trial"]])]
     columns += _strength_columns(record, trials["lambda"])
-    own = [str(name) for name in trials.columns if name not in _TRIAL_COLUMNS]
-    columns += [(name, ["–" if _is_missing(value) else _parameter(value) for value in trials[name]]) for name in own]
+    others, held = _others(record), _is_held(record)
+    columns += [(name, ["–" if _is_missing(value) else _parameter(value) for value in trials[name]]) for name in others]
     columns.append(("outcome", [_OUTCOMES.get(state, str(state).lower()) for state in trials["state"]]))
-    columns.append(("fits spent", [f"{spent.get(number, 0.0):.3g}" for number in trials["trial"]]))
+    spent_on = zip(trials["trial"], held, strict=True)  # fits at other values are not in the tables
+    columns.append(("fits spent", [f"{spent.get(number, 0.0):.3g}" if here else UNKNOWN for number, here in spent_on]))
     columns.append(("folds done", [f"{n} of {record.folds}" for n in trials["folds"]]))
     values = scores_column(pd.to_numeric(trials["value"]).to_numpy(float), t.metric)
     broken = set(record.fits.loc[record.fits["diverged"], "trial"])
@@ -93,9 +94,11 @@ def search(t: Estimates) -> str:
     if any(value != UNKNOWN for value in values):
         columns.append((f"mean validation {metric_title(t.metric)}", values))
     words = [_cost(t, float(spent.sum()), float(trained["seconds"].sum())), _range(record)]
-    if record.others:
-        held = ", ".join(f"{name} = {_parameter(value)}" for name, value in record.others.items())
-        words.append(f"The study drew other parameters, too; all that is told here holds at {held}.")
+    if others:
+        values_held = ", ".join(f"{name} = {_parameter(value)}" for name, value in record.others.items())
+        words.insert(
+            0, f"The study drew other parameters, too; all that is told here holds at {values_held or 'none'}."
+        )
     paragraphs = "".join(f"<p>{for_html(text)}</p>" for text in words if text)
     return f"<h2>How the search went</h2>{paragraphs}{_note(_why_pruned(record))}{_table(columns)}"
 
@@ -103,10 +106,23 @@ def search(t: Estimates) -> str:
 _TRIAL_COLUMNS = ("trial", "lambda", "state", "folds", "value", "seconds", "complete", "audit")
 
 
+def _others(record: StudyRecord) -> list[str]:
+    """Names of the parameters beside λ that any trial drew."""
+    return [str(name) for name in record.trials.columns if name not in _TRIAL_COLUMNS]
+
+
+def _is_held(record: StudyRecord) -> list[bool]:
+    """Of each trial, whether it is at the other parameters' values that everything holds at."""
+    names, rows = _others(record), record.trials
+    drawn = [{n: value for n in names if not _is_missing(value := rows[n].iloc[place])} for place in range(len(rows))]
+    return [own == dict(record.others) for own in drawn]
+
+
 def _cost(t: Estimates, spent: float, seconds: float) -> str:
     """What was trained, and what a full grid would have taken."""
     record, states = t.record, t.record.trials["state"].value_counts()
-    grid = record.trials.loc[record.trials["state"].isin(["COMPLETE", "PRUNED"]), "lambda"].nunique() * record.folds
+    trials = record.trials[_is_held(record)]
+    grid = trials.loc[trials["state"].isin(["COMPLETE", "PRUNED"]), "lambda"].nunique() * record.folds
     took = "" if record.trained_by == "objective" else f" in {seconds:.{0 if seconds >= 10 else 1}f} s of training"
     words = f"{spent:.3g} {'fit' if spent == 1 else 'fits'}{took}; all folds of the same strengths would take {grid}."
     parts = [f"{count(int(states.get('COMPLETE', 0)), 'trial')} complete"]
@@ -134,10 +150,10 @@ def _range(record: StudyRecord) -> str:
 def _why_pruned(record: StudyRecord) -> str:
     words = []
     if (record.trials["state"] == "PRUNED").any():
-        racing = record.trained_by == "l2tune" and record.settings.get("pruner") == "racing"
+        racing = is_search(record) and record.settings.get("pruner") == "racing"
         words.append(
             "A trial is pruned when its λ is improbable to be as good as the best."
-            if racing and record.settings.get("study") == record.name
+            if racing
             else "Pruned trials were ended by the study's pruner."
         )
     if record.fits["reused"].any():

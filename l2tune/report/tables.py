@@ -17,8 +17,8 @@ no finite number, is null; so is whatever speaks of a λ while none above 0 was 
 | `range`, `asked_range`, `widened` | of λ: searched; as asked for; whether the first is wider |
 | `baseline_value` | score at λ = 0 |
 | `gain` | over λ = 0: `lambda, relative, folds, mean, naive_standard_error, standard_error, interval, p_value` |
-| `folds`, `fits`, `fold_epochs`, `trials` | of a λ; members trained to their end; epochs trained; trials not failed |
-| `seconds` | of training |
+| `folds`, `fits`, `fold_epochs`, `seconds` | of a λ; members trained to their end, in epochs and in seconds |
+| `trials` | that did not fail, at any values of the other parameters |
 | `verdict` | two to four sentences |
 | `trained_by` | `l2tune`, `function`, `trainer` (yours), or `objective` (yours) |
 | `settings`, `versions`, `trainer`, `data` | what is known of how it was trained, and on what |

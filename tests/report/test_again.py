@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from l2tune.metrics import Metric
-from l2tune.report.again import again
+from l2tune.report.again import again, known_settings
 from l2tune.tradeoff import Tradeoff
 
 MakeStudy = Callable[..., optuna.Study]
@@ -55,6 +55,9 @@ def test_a_study_of_the_user_s_own_around_our_trainer_keeps_its_name(make_valley
     assert "inside a study of your own" in notes
     assert "--study constructed" in command
     assert "digits" not in toml.partition("[data]")[0]
+    kept = known_settings(Tradeoff.from_study(study).record)
+    assert kept["optimizer"] == "sgd"
+    assert not {"study", "storage", "out", "sampler", "pruner", "trials"} & set(kept)
 
 
 def test_settings_that_are_refused_today_are_shown_as_they_were(make_valley: MakeStudy) -> None:

@@ -13,6 +13,7 @@ from optuna_dashboard import get_note
 
 from l2tune.commands.results import print_verdict
 from l2tune.metrics import Metric
+from l2tune.objectives.pareto import TradeoffObjective
 from l2tune.optuna_internals import note_handle
 from l2tune.report.dashboard import publish
 from l2tune.report.html import render as render_html
@@ -140,7 +141,12 @@ def test_other_parameters_are_told_and_tabled(make_own: MakeStudy) -> None:
     page = render_html(Tradeoff.from_study(study))
     assert "The study drew other parameters, too; all that is told here holds at lr = 0.1." in page
     column = heads(page, "How the search went").index("lr")
-    assert [row[column] for row in rows(page, "How the search went")] == ["0.1", "0.01", "0.1", "0.1"]
+    table = rows(page, "How the search went")
+    assert [row[column] for row in table] == ["0.1", "0.01", "0.1", "0.1"]
+    spent = heads(page, "How the search went").index("fits spent")
+    assert [row[spent] for row in table] == ["3", "–", "3", "3"], "fits at other values are not in the tables"
+    assert "9 fits in" in page
+    assert "would take 9." in page
     assert "other parameters, too" not in render_html(Tradeoff.from_study(make_own("mse", strengths=(0.0, 1e-3))))
 
 
@@ -296,6 +302,19 @@ def test_diverged_trials_have_no_invented_mean(make_valley: MakeStudy) -> None:
     last = [row[-1] for row in rows(page, "How the search went")]
     assert last[-2:] == ["diverged", "diverged"]
     assert "9" not in last
+
+
+def test_a_study_of_two_objectives_has_a_page_too() -> None:
+    def fit(strength: float, fold: int, seed: int) -> dict[str, float]:
+        train = 0.01 + 2 * strength
+        return {"train_loss": train, "val_loss": train + 0.3 / (1 + 1e3 * strength) + 0.01 * fold}
+
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    study.optimize(TradeoffObjective(fit=fit, folds=3), n_trials=4)
+    t = Tradeoff.from_study(study)
+    page = everything(study, t)[0]
+    assert "mean validation loss" not in heads(page, "How the search went")
+    assert study.metric_names == ["underfit: training loss", "overfit: validation − training loss"]
 
 
 def test_a_study_with_no_metric_of_its_own_takes_the_one_that_is_named() -> None:
