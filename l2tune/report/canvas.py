@@ -86,15 +86,16 @@ def short(values: Any) -> list[float]:
 
 
 def strength_line(figure: go.Figure, t: Estimates, strength: float, text: str, dash: str, height: float) -> None:
-    """A vertical line through all panels, with its name."""
+    """A vertical line through all panels, with its name, of one line or two."""
     line = {"color": GREEN, "dash": dash, "width": 1.5}
     figure.add_shape(type="line", x0=strength, x1=strength, xref="x", y0=0, y1=1, yref="paper", line=line)
-    right = t.curve is not None and strength > t.curve.low**0.35 * t.curve.high**0.65  # there it has no room
+    right = t.curve is not None and strength > t.curve.low**0.25 * t.curve.high**0.75  # there it has no room
     figure.add_annotation(
         x=math.log10(strength),
         y=height,
         yref="paper",
-        text=for_plotly(text),
+        text="<br>".join(map(for_plotly, text.splitlines())),
+        align="right" if right else "left",
         showarrow=False,
         xanchor="right" if right else "left",
         yanchor="top",
@@ -105,5 +106,5 @@ def strength_line(figure: go.Figure, t: Estimates, strength: float, text: str, d
 
 
 def named_strength(t: Estimates, name: str, strength: float) -> str:
-    """`one-SE λ 1e-2`, and whether only the curve tells of it."""
-    return f"{name} {format_lambda(strength)}{'' if t.row(strength) is not None else ' (by the curve)'}"
+    """`one-SE λ 1e-2`, and on a second line whether only the curve tells of it."""
+    return f"{name} {format_lambda(strength)}" + ("" if t.row(strength) is not None else "\n(by the curve)")

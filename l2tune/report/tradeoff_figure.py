@@ -190,8 +190,8 @@ def _best(figure: go.Figure, t: Estimates) -> None:
         },
         error_y={"type": "data", "array": [float(np.nan_to_num(t.best_standard_error))], "color": GREEN},
         hovertemplate=(
-            f"{named} ({own_number(t.record.parameter, t.best_lambda)})<br>{for_plotly(metric_name(t.metric))} "
-            f"{score_on_hover(t.metric)}<extra></extra>"
+            f"{for_plotly(named)} ({own_number(t.record.parameter, t.best_lambda)})<br>"
+            f"{for_plotly(metric_name(t.metric))} {score_on_hover(t.metric)}<extra></extra>"
         ),
         row=1,
         col=1,

@@ -100,8 +100,8 @@ def test_a_strength_that_was_not_run_is_the_curve_s(make_own: MakeStudy) -> None
     t = Tradeoff.from_study(make_own("mse"))
     assert t.row(t.one_se_lambda) is None, "so that this tests something"
     texts = [note["text"] for note in drawn(tradeoff_figure(t))["layout"]["annotations"]]
-    assert any(text.startswith("one-SE") and text.endswith("(by the curve)") for text in texts)
-    assert not any(text.startswith("best") and text.endswith("(by the curve)") for text in texts)
+    assert any(text.startswith("one-SE") and text.endswith("<br>(by the curve)") for text in texts)
+    assert not any(text.startswith("best") and text.endswith("<br>(by the curve)") for text in texts)
 
 
 def test_what_cannot_be_drawn_is_not(make_valley: MakeStudy) -> None:
