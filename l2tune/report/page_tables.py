@@ -115,7 +115,8 @@ def _is_held(record: StudyRecord) -> list[bool]:
     """Of each trial, whether it is at the other parameters' values that everything holds at."""
     names, rows = _others(record), record.trials
     drawn = [{n: value for n in names if not _is_missing(value := rows[n].iloc[place])} for place in range(len(rows))]
-    return [own == dict(record.others) for own in drawn]
+    held = {f"params_{n}" if n in _TRIAL_COLUMNS else n: value for n, value in record.others.items()}
+    return [own == held for own in drawn]
 
 
 def _cost(t: Estimates, spent: float, seconds: float) -> str:
