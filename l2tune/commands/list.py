@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    import optuna
+
+_COLUMNS = ("study", "trials", "running", "best λ", "value", "metric", "better", "begun")
 
 
 def list_command(
@@ -17,10 +22,6 @@ def list_command(
     from rich.table import Table
     from rich.text import Text
 
-    from l2tune.penalty.strength import format_lambda
-    from l2tune.records.observations import strength_of
-    from l2tune.records.parameter import DEFAULT, parameter_of
-    from l2tune.records.study import is_described, metric_of
     from l2tune.search.storage import open_storage
     from l2tune.storage_url import without_password
     from l2tune.terminal_text import one_line, readable
@@ -37,24 +38,53 @@ def list_command(
         return Text(readable(one_line(text), console.encoding))
 
     table = Table(box=None, pad_edge=False)
-    for title in ("study", "trials", "running", "best λ", "value", "metric", "begun"):
+    for title in _COLUMNS:
         table.add_column(cell(title))
     for name in names:
-        study = optuna.load_study(study_name=name, storage=opened)
-        trials = study.get_trials(deepcopy=False)
-        complete = [t for t in trials if t.state.name == "COMPLETE" and t.values is not None and len(t.values) == 1]
-        metric, parameter = metric_of(study), parameter_of(study) or DEFAULT
-        best = min(complete, key=lambda t: metric.cost(t.values[0]), default=None)
-        strength = strength_of(best, parameter) if best else None
-        starts = [t.datetime_start for t in trials if t.datetime_start]
-        row = (
-            name,
-            str(sum(t.state.is_finished() for t in trials)),
-            str(sum(t.state.name == "RUNNING" for t in trials)),
-            format_lambda(strength) if strength is not None else "–",
-            f"{best.values[0]:.4g}" if best else "–",
-            metric.name if is_described(study) else "",
-            f"{min(starts):%Y-%m-%d %H:%M}" if starts else "–",
-        )
-        table.add_row(*map(cell, row))
+        table.add_row(*map(cell, _row(optuna.load_study(study_name=name, storage=opened))))
     console.print(table, width=None if console.is_terminal else 200)
+
+
+def _row(study: optuna.Study) -> tuple[str, ...]:
+    """A study's cells; – for what is not known of it."""
+    trials = study.get_trials(deepcopy=False)
+    starts = [t.datetime_start for t in trials if t.datetime_start]
+    return (
+        study.study_name,
+        str(sum(t.state.is_finished() for t in trials)),
+        str(sum(t.state.name == "RUNNING" for t in trials)),
+        *_best(study),
+        f"{min(starts):%Y-%m-%d %H:%M}" if starts else "–",
+    )
+
+
+def _best(study: optuna.Study) -> tuple[str, str, str, str]:
+    """λ of the best complete trial, its value, the metric, and which values are better."""
+    import math
+
+    from l2tune.analysis.wording import amount
+    from l2tune.errors import UserError
+    from l2tune.penalty.strength import format_lambda
+    from l2tune.records.observations import strength_of
+    from l2tune.records.parameter import parameter_of
+    from l2tune.records.study import check_schema, is_described, metric_of
+    from l2tune.report.labels import own_name, own_written
+
+    try:
+        check_schema(study)
+    except UserError:
+        return "–", "–", "written by another version", "–"
+    metric, parameter = metric_of(study), parameter_of(study)
+    if len(study.directions) > 1:
+        return "–", "–", metric.name if is_described(study) else "–", "two objectives"
+    named = metric.name if is_described(study) or study.metric_names else "–"
+    complete = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE" and t.values is not None]
+    complete = [t for t in complete if math.isfinite(t.values[0])]
+    best = min(complete, key=lambda t: metric.cost(t.values[0]), default=None)
+    if best is None:
+        return "–", "–", named, metric.better
+    strength = None if parameter is None else strength_of(best, parameter)
+    written = "–" if strength is None else format_lambda(strength)
+    if strength is not None and parameter is not None and parameter.scale.name != "lambda":
+        written += f" ({own_name(parameter)} {own_written(parameter, strength)})"
+    return written, amount(best.values[0], metric), named, metric.better

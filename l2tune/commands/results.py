@@ -24,7 +24,7 @@ def check_folder(folder: str, where: str = "--out") -> Path:
     """A folder that results can be written to; nothing is made yet.
 
     Raises:
-        UserError: It is a file, no path at all, or lies where nothing may be written.
+        UserError: It is a file, or lies where nothing may be written.
     """
     path = Path(check_path(folder, where))
     parent = path

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from l2tune.curve.observations import DEFAULT_RANGE
 from l2tune.errors import UserError
-from l2tune.metrics import BUILT_IN, Metric, metric_from
+from l2tune.metrics import BUILT_IN, UNDECLARED, Metric, metric_from
 from l2tune.records.keys import METRIC, PARTS, PREFIX, RANGE, READABLE, SCHEMA, SCHEMA_KEY
 from l2tune.records.parameter import DEFAULT, StrengthParameter, keep_parameter
 from l2tune.settings import FUNCTION_SETTINGS, differences
@@ -107,8 +107,9 @@ def metric_of(study: optuna.Study) -> Metric:
     """
     if METRIC in study.user_attrs:
         return metric_from(study.user_attrs[METRIC])
-    if is_described(study):
-        return BUILT_IN[stored_settings(study).get("metric", "loss")]
+    if is_described(study):  # schema 1 knew loss and error only, and took a user's loss for a cross-entropy
+        name = study.user_attrs[PREFIX + "settings"].get("metric", "loss")
+        return UNDECLARED if name == "loss" and trained_by(study) == "function" else BUILT_IN[name]
     names = study.metric_names
     maximize = len(study.directions) == 1 and study.direction == optuna.study.StudyDirection.MAXIMIZE
     return Metric(names[0] if names and len(names) == 1 else "score" if maximize else "value", maximize=maximize)

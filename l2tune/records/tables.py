@@ -37,7 +37,7 @@ class StudyRecord:
             ones are the observations, each once, with their `cost`; `val_NAME` and `train_NAME` for every score.
         epochs: One row per trial, fold and epoch (reused ones left out).
         trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete, audit`, and a column for
-            each other parameter.
+            each other parameter (`params_NAME` for one that is called as one of these).
         layers: One row per trial, fold and layer: `weight_norm`.
         predictions: One row per trial with bias and variance of its folds' predictions of the test images.
     """
@@ -115,7 +115,8 @@ def read_study(
         head = {"trial": trial.number, "lambda": strength}
         records = fold_records(trial)
         own = dict(parameter.others(trial.params))
-        trials.append(head | _trial_row(trial, len(records), len(study.directions) > 1) | own)
+        drawn = {f"params_{name}" if name in _TRIAL_COLUMNS else name: value for name, value in own.items()}
+        trials.append(drawn | head | _trial_row(trial, len(records), len(study.directions) > 1))
         if tuple(own.items()) != others:
             continue
         for fold, record in records.items():

@@ -15,10 +15,14 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import verdict
 from l2tune.errors import UserError
 from l2tune.optuna_internals import note_handle
-from l2tune.penalty.strength import format_lambda, weight_decay
+from l2tune.penalty.strength import format_lambda
+from l2tune.records.observations import strength_of
 from l2tune.records.study import name_objectives
 from l2tune.records.tables import read_study
-from l2tune.report.figures import gap_figure, tradeoff_figure
+from l2tune.report.figures import gap_figure
+from l2tune.report.labels import for_markdown, own_name, own_written
+from l2tune.report.tradeoff_figure import tradeoff_figure
+from l2tune.storage_url import without_passwords
 
 ARTIFACTS = "runs/artifacts"
 _HEADING = "### l2tune"
@@ -51,7 +55,8 @@ class DashboardPublisher:
             self.publish(tradeoff)
             keep_artifacts(self._study, [Path(folder) / "report.html"], artifacts_beside(folder))
         except Exception as error:
-            return f"the dashboard could not be brought up to date ({type(error).__name__}: {error})"
+            why = without_passwords(f"{type(error).__name__}: {error}")
+            return f"the dashboard could not be brought up to date ({why})"
         return ""
 
 
@@ -62,16 +67,15 @@ def artifacts_beside(folder: str) -> Path:
 
 
 def publish(study: optuna.Study, tradeoff: Estimates) -> None:
-    """Show verdict and figures in the dashboard; calling it again replaces them. Notes of the user's own are left."""
+    """Show verdict and figures in the dashboard; calling it again replaces them. Notes of the user's own are left.
+
+    Where there is nothing to draw any more, a figure of before stays.
+    """
     from optuna_dashboard import save_plotly_graph_object
 
-    rows = [
-        f"| {name} | {format_lambda(strength)} | {format_lambda(weight_decay(strength))} |"
-        for name, strength in (("best", tradeoff.best_lambda), ("one-SE", tradeoff.one_se_lambda))
-    ]
-    table = "\n".join(["| | λ | weight decay |", "|---|---|---|", *rows])
-    _note(study, f"{_HEADING}\n{verdict(tradeoff)}\n\n{table if tradeoff.curve is not None else ''}")
-    name_objectives(study, [f"validation {tradeoff.metric}"])
+    _note(study, f"{_HEADING}\n{for_markdown(verdict(tradeoff))}\n\n{_strengths(tradeoff)}")
+    if tradeoff.record.trained_by != "objective":  # by its own names the metric of a user's own study is known
+        name_objectives(study, [f"validation {tradeoff.metric}"])
     for name, title, figure in (
         ("tradeoff", "Tradeoff", tradeoff_figure(tradeoff)),
         ("gap", "Overfit and underfit", gap_figure(tradeoff)),
@@ -108,16 +112,32 @@ def _note(study_or_trial: Any, text: str) -> None:
         save_note(study_or_trial, text)
 
 
+def _strengths(t: Estimates) -> str:
+    """λ_best and λ_1se as a table, with the study's own number; empty while there are none."""
+    if t.curve is None or not len(t.record.observations.tried):
+        return ""
+    rows = [f"| | λ | {for_markdown(own_name(t.record.parameter))} | folds |", "|---|---|---|---|"]
+    for name, strength in (("best", t.best_lambda), ("one-SE", t.one_se_lambda)):
+        run = t.row(strength)
+        folds = "by the curve" if run is None else f"{int(run['folds'])} of {t.record.folds}"
+        own = own_written(t.record.parameter, strength)
+        rows.append(f"| {name} | {format_lambda(strength)} | {own} | {folds} |")
+    return "\n".join(rows)
+
+
 def _note_trials(study: optuna.Study, t: Estimates) -> None:
     """Mark the trials of λ_best and λ_1se; take the mark off those that were it before."""
+    record = t.record
     named = {t.one_se_lambda: "one-SE λ: the strongest that is as good as the best", t.best_lambda: "best λ"}
-    complete = t.record.trials[t.record.trials["state"] == "COMPLETE"]
-    for number, strength in zip(complete["trial"].astype(int), complete["lambda"], strict=True):
-        trial = study.get_trials(deepcopy=False)[number]
-        handle = note_handle(study, trial)
-        meaning = named.get(strength)
-        decay = f"λ = {format_lambda(strength)}, weight_decay={format_lambda(weight_decay(strength))}"
-        _note(handle, f"{_HEADING}\n**{meaning}** ({decay})" if meaning else "")
+    held = tuple(record.others.items())
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+        strength = strength_of(trial, record.parameter)
+        if strength is None:
+            continue
+        meaning = named.get(strength) if record.parameter.others(trial.params) == held else None
+        own = f"{own_name(record.parameter)} {own_written(record.parameter, strength)}"
+        text = f"{_HEADING}\n**{meaning}** (λ = {format_lambda(strength)}, {for_markdown(own)})" if meaning else ""
+        _note(note_handle(study, trial), text)
 
 
 def serve(storage: optuna.storages.BaseStorage, artifacts: str, *, port: int = 8080) -> None:

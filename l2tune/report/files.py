@@ -61,12 +61,15 @@ def _render(tradeoff: Estimates, name: str) -> bytes:
         from l2tune.report.html import render
 
         return render(tradeoff).encode()
-    from l2tune.report.figures import tradeoff_figure
+    from l2tune.report.tradeoff_figure import tradeoff_figure
 
     figure = tradeoff_figure(tradeoff)
     if figure is None:
+        diverged = tradeoff.curve is None
         raise UserError(
-            "every fit diverged, so there is no curve to draw", "--format png", "lower --lr and search again"
+            f"{'every fit diverged' if diverged else 'only λ = 0 was run'}, so there is no curve to draw",
+            "--format png",
+            "lower the learning rate and search again" if diverged else "search on",
         )
     try:
         image: bytes = figure.to_image(format="png", width=1000, height=600, scale=2)

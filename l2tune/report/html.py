@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import html
 import json
-import math
-from html import escape
-from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from l2tune.analysis.by_strength import final_fits
 from l2tune.analysis.estimates import Estimates
-from l2tune.analysis.findings import findings, verdict
-from l2tune.analysis.wording import amount
-from l2tune.errors import UserError
-from l2tune.penalty.strength import format_lambda, weight_decay
-from l2tune.report import figures
-from l2tune.settings import build
+from l2tune.analysis.findings import findings, in_brief
+from l2tune.analysis.wording import amounts, paste, unit_of_difference
+from l2tune.penalty.strength import format_lambda
+from l2tune.report import figures, page_tables
+from l2tune.report.again import again, known_trainer
+from l2tune.report.labels import (
+    for_html,
+    metric_name,
+    own_name,
+    own_range,
+    own_written,
+    scores_column,
+    strengths_column,
+)
+from l2tune.report.tradeoff_figure import tradeoff_figure
+from l2tune.terminal_text import printable
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --soft: #5a5a5a; --page: #ffffff; --card: #f5f6f8; --line: #d9dce1; }
@@ -54,7 +60,10 @@ function draw() {
   for (const holder of document.querySelectorAll(".figure")) {
     const figure = JSON.parse(document.getElementById(holder.id + "-data").textContent);
     figure.layout.font.color = ink;
-    if (narrow) { figure.layout.margin.l = 48; figure.layout.font.size = 11; figure.layout.legend.y = -0.28; }
+    if (narrow) {
+      figure.layout.margin.l = 48; figure.layout.font.size = 11;
+      figure.layout.legend.y = Math.min(figure.layout.legend.y, -0.28);
+    }
     Plotly.react(holder, figure.data, figure.layout, {responsive: true, displaylogo: false});
   }
 }
@@ -65,9 +74,11 @@ draw();
 
 def render(t: Estimates) -> str:
     """The whole page. Names from the data and the study are escaped; scripts come from this package alone."""
-    parts = [_findings(t)] if t.curve is None else [_numbers(t), _findings(t)]
+    found = tuple(findings(t))
+    brief = in_brief(found)
+    parts = [_numbers(t), _rest(brief, [finding.text for finding in found])]
     for title, note, figure, name in (
-        ("Tradeoff", _TRADEOFF, figures.tradeoff_figure(t), "tradeoff"),
+        ("Tradeoff", _tradeoff_note(t), tradeoff_figure(t), "tradeoff"),
         ("Overfitting and underfitting", _GAP, figures.gap_figure(t), "gap"),
         ("Bias and variance", _BIAS, figures.bias_variance_figure(t), "bias"),
         ("Learning curves", _LEARNING, figures.learning_figure(t), "learning"),
@@ -76,23 +87,18 @@ def render(t: Estimates) -> str:
     ):
         if figure is not None:
             parts.append(_section(title, note, figure, name, small=name != "tradeoff"))
-    parts += [_by_strength(t), _by_fold(t), _search(t), _settings(t)]
-    name = escape(t.record.name)
+    parts += [page_tables.by_strength(t), page_tables.by_fold(t), page_tables.search(t), _again(t)]
+    name = for_html(t.record.name)
     policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name} – l2tune</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
-        f'<h1>{name}: how strongly to regularize</h1><p class="verdict">{escape(verdict(t))}</p>{"".join(parts)}'
+        f'<h1>{name}: how strongly to regularize</h1><p class="verdict">{for_html(brief)}</p>{"".join(parts)}'
         f"<script>{get_plotlyjs()}</script><script>{_SCRIPT}</script></body></html>"
     )
 
 
-_TRADEOFF = (
-    "Expected validation metric over λ close up, training below, with 95 % bands; points are folds. Grey: "
-    "λ = 0 with one standard error. Shaded: where the network overfits, is balanced (within one standard error of the "
-    "best) and underfits. Where a curve leaves the picture the network is far worse than without regularization."
-)
 _GAP = (
     "Overfit: by how much validation is worse than training. Underfit: by how much training is worse than at the λ "
     "that fits the training images best. Means over the folds done at each λ, ± one standard error."
@@ -102,47 +108,78 @@ _BIAS = (
     "they differ by (Yang et al., 2020; Domingos, 2000). The folds share training images, so the variance over "
     "entirely new images is larger than shown."
 )
-_OUTCOMES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running or cut off", "FAIL": "interrupted"}
 _LEARNING = "Validation metric by epoch, mean over the folds done; grey is λ = 0, faint lines lack folds."
 _NETWORK = "Mean over folds: lower input gradients mean a smoother network. On the test images."
 
 
+def _tradeoff_note(t: Estimates) -> str:
+    training = ", training below," if t.strengths["train"].notna().any() else ""
+    grey = "" if t.baseline_value is None else "Grey: λ = 0 with one standard error. "
+    return (
+        f"Expected validation metric over λ close up{training} with 95 % bands; points are folds. {grey}"
+        "Shaded: where the network overfits, is balanced (within one standard error of the best) and underfits. Where "
+        "a curve leaves the picture the network is far worse than at the best λ."
+    )
+
+
 def _numbers(t: Estimates) -> str:
-    low, high = t.interval
-    scored = f"validation {t.metric}"
+    """The numbers to take away: λ_best, its interval, λ_1se, scores and the gain. Nothing that was not run."""
+    record, metric = t.record, t.metric
+    if t.curve is None or not len(record.observations.tried):
+        return ""
+    scored = f"validation {metric_name(metric)}"
+    best, one_se = strengths_column([t.best_lambda, t.one_se_lambda])
     cells = [
-        (f"weight_decay={format_lambda(t.weight_decay)}", f"to paste into PyTorch: λ = {format_lambda(t.best_lambda)}"),
-        (f"{format_lambda(low)} to {format_lambda(high)}", "95 % credible interval of the best λ"),
-        (
-            f"weight_decay={format_lambda(weight_decay(t.one_se_lambda))}",
-            f"strongest as good: one-SE λ = {format_lambda(t.one_se_lambda)}",
-        ),
-        (_amount(t, t.best_value, t.best_standard_error), f"{scored} at the best λ ± one standard error"),
+        _strength(t, t.best_lambda, f"best λ = {best}"),
+        (f"{' to '.join(map(format_lambda, t.interval))}", "95 % credible interval of the best λ" + _own_interval(t)),
+        _strength(t, t.one_se_lambda, f"strongest as good, one-SE λ = {one_se}"),
     ]
-    if t.baseline_value is not None:
-        cells.append((_amount(t, t.baseline_value), f"{scored} at λ = 0"))
-    if t.gain is not None and t.gain_lambda:
-        span = " to ".join(amount(end, t.metric, unit=False) for end in t.gain.interval)
-        cells.append(
-            (amount(t.gain.mean, t.metric), f"gained over λ = 0 at λ = {format_lambda(t.gain_lambda)} (95 %: {span})")
+    known = [t.best_value] if t.baseline_value is None else [t.best_value, t.baseline_value]
+    written, errors = scores_column(known, metric), scores_column(known[:1], metric, [t.best_standard_error])
+    unit = f" {metric.unit}" if metric.unit else ""
+    error = errors[0].partition(" ± ")[2]
+    expected = "" if t.complete else ", expected by the curve"
+    cells.append(
+        (
+            f"{written[0]}{f' ± {error}' if error else ''}{unit}",
+            f"{scored} at the best λ{' ± one standard error' if error else ''}{expected}",
         )
-    return '<div class="numbers">' + "".join(f"<div><b>{a}</b><span>{b}</span></div>" for a, b in cells) + "</div>"
+    )
+    if t.baseline_value is not None:
+        cells.append((f"{written[1]}{unit}", f"{scored} at λ = 0"))
+    if t.gain is not None and t.gain_lambda:
+        gain, *ends = amounts([t.gain.mean, *t.gain.interval], metric)
+        at = f"gained over λ = 0 at λ = {format_lambda(t.gain_lambda)} (95 %: {' to '.join(ends)})"
+        cells.append((f"{gain}{unit_of_difference(metric)}", at))
+    inner = "".join(f"<div><b>{for_html(big)}</b><span>{for_html(small)}</span></div>" for big, small in cells)
+    return f'<div class="numbers">{inner}</div>'
 
 
-def _amount(t: Estimates, value: float, error: float = math.nan) -> str:
-    if math.isnan(error):
-        return amount(value, t.metric)
-    return f"{amount(value, t.metric, unit=False)} ± {amount(error, t.metric)}"
+def _strength(t: Estimates, strength: float, what: str) -> tuple[str, str]:
+    """The number to use, in the study's own terms, and λ."""
+    record, parameter, scale = t.record, t.record.parameter, t.record.parameter.scale
+    folds = "" if t.row(strength) is not None else "; by the curve, not run"
+    if scale.name != "lambda":
+        return f"{parameter.name} = {own_written(parameter, strength)}", what + folds
+    if record.trained_by == "l2tune":
+        return paste(record, strength).partition(" in ")[0], f"to paste into PyTorch; {what}{folds}"
+    decay = f"as torch.optim's weight_decay {own_written(parameter, strength)}"
+    return f"{parameter.name} = {format_lambda(strength)}", f"{what}; {decay}{folds}"
 
 
-def _findings(t: Estimates) -> str:
+def _own_interval(t: Estimates) -> str:
+    parameter = t.record.parameter
+    return f"; {own_name(parameter)} {own_range(parameter, *t.interval)}"
+
+
+def _rest(brief: str, texts: list[str]) -> str:
     """What the brief verdict leaves out."""
-    more = [finding.text for finding in findings(t) if finding.text not in verdict(t)]
-    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in more)}</ul>" if more else ""
+    more = [text for text in texts if text not in brief]
+    return f"<ul>{''.join(f'<li>{for_html(text)}</li>' for text in more)}</ul>" if more else ""
 
 
 def _section(title: str, note: str, figure: go.Figure, name: str, *, small: bool = False) -> str:
-    data = figure.to_json().replace("</", "<\\/")
+    data = figure.to_json().replace("<", "\\u003c")  # in a script, `<!--` means something even as JSON
     kind = "figure small" if small else "figure"
     return (
         f'<h2>{title}</h2><p class="note">{note}</p><div class="{kind}" id="{name}"></div>'
@@ -150,93 +187,19 @@ def _section(title: str, note: str, figure: go.Figure, name: str, *, small: bool
     )
 
 
-def _by_strength(t: Estimates) -> str:
-    rows = [
-        [
-            format_lambda(row["lambda"]),
-            f"{weight_decay(row['lambda']):.3g}",
-            f"{int(row['folds'])} of {t.record.folds}",
-            _number(row["validation"], row["validation_se"]),
-            _number(row["train"], row["train_se"]),
-            _number(row["gap"], row["gap_se"]),
-            "baseline" if row["lambda"] == 0 else row["regime"],
-            str(int(row["diverged"])),
-        ]
-        for _, row in t.strengths.sort_values("lambda").iterrows()
-    ]
-    head = ["λ", "weight decay", "folds", "validation", "training", "gap", "regime", "diverged"]
-    return f"<h2>Every λ</h2><p class='note'>Means over folds ± one standard error.</p>{_table(head, rows)}"
+def _again(t: Estimates) -> str:
+    record = t.record
+    found = again(record)
+    notes = "".join(f"<p>{for_html(note)}</p>" for note in found.notes)
+    listings = "".join(f"<pre>{_lines(listing)}</pre>" for listing in found.listings)
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    told = {} if record.trained_by == "function" else known_trainer(record)
+    facts = {k: v for k, v in told.items() if k in ("engine", "device", "precision", "parameters")}
+    facts |= {k: record.data[k] for k in ("name", "images", "shape", "fingerprint") if record.data.get(k) is not None}
+    about = ". ".join(part for part in (versions, json.dumps(facts, ensure_ascii=False) if facts else "") if part)
+    return f"<h2>To do it again</h2>{notes}{listings}" + (f'<p class="note">{for_html(about)}</p>' if about else "")
 
 
-def _by_fold(t: Estimates) -> str:
-    folds = final_fits(t.record)
-    column = f"val_{t.record.metric}"
-    wide = folds.pivot_table(index="lambda", columns="fold", values=column)
-    rows = [
-        [format_lambda(float(s)), *(f"{v:.4g}" if pd.notna(v) else "–" for v in row)]
-        for s, row in zip(wide.index, wide.to_numpy(), strict=True)
-    ]
-    head = ["λ", *(f"fold {int(fold) + 1}" for fold in wide.columns)]
-    return f"<h2>Fold by fold</h2><p class='note'>Validation {t.record.metric}.</p>{_table(head, rows)}"
-
-
-def _search(t: Estimates) -> str:
-    trials, fits = t.record.trials, t.record.fits
-    trained = fits[~fits["reused"]]
-    spent = trained.groupby("trial")["epochs"].sum() / max(1, int(t.record.trainer.get("epochs") or 1))
-    states = trials["state"].value_counts()
-    grid = trials.loc[trials["state"].isin(["COMPLETE", "PRUNED"]), "lambda"].nunique() * t.record.folds
-    words = (
-        f"{spent.sum():.3g} fits in {trained['seconds'].sum():.0f} s of training; all folds of the same strengths "
-        f"would take {grid}. {states.get('COMPLETE', 0)} trials complete, {states.get('PRUNED', 0)} pruned"
-        + (f", {states['RUNNING']} running or cut off" if "RUNNING" in states else "")
-        + (f", {states['FAIL']} interrupted or failed" if "FAIL" in states else "")
-        + "."
-    )
-    rows = [
-        [
-            str(trial + 1),
-            format_lambda(strength),
-            _OUTCOMES.get(state, state.lower()),
-            f"{spent.get(trial, 0.0):.3g}",
-            f"{folds} of {t.record.folds}",
-            "–" if value is None or math.isnan(value) else f"{value:.4g}",
-        ]
-        for trial, strength, state, folds, value in trials[["trial", "lambda", "state", "folds", "value"]].itertuples(
-            index=False
-        )
-    ]
-    head = ["trial", "λ", "outcome", "fits spent", "folds done", f"mean validation {t.metric} of these"]
-    note = (
-        "A trial is pruned when its λ is improbable to be as good as the best; folds that an earlier trial of the same "
-        "λ has run are taken over."
-    )
-    return f"<h2>How the search went</h2><p>{words}</p><p class='note'>{note}</p>{_table(head, rows)}"
-
-
-def _settings(t: Estimates) -> str:
-    stored: dict[str, Any] = dict(t.record.settings)
-    if not stored:
-        return ""
-    known = build({}).flat()
-    try:
-        settings = build({name: value for name, value in stored.items() if name in known})
-        again = f"<pre>{escape(settings.command())}</pre><pre>{escape(settings.toml())}</pre>"
-    except UserError as error:  # another version of l2tune took them
-        again = f"<p>{escape(str(error))}</p><pre>{escape(json.dumps(stored, indent=2, ensure_ascii=False))}</pre>"
-    versions = ", ".join(f"{name} {version}" for name, version in t.record.versions.items())
-    facts = {k: v for k, v in t.record.trainer.items() if k in ("engine", "device", "precision", "parameters")}
-    about = json.dumps(facts | {k: t.record.data.get(k) for k in ("name", "images", "shape", "fingerprint")})
-    return f'<h2>To do it again</h2>{again}<p class="note">{escape(versions)}. {escape(about)}</p>'
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _number(value: float, error: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:.4g}" + ("" if math.isnan(error) else f" ± {error:.2g}")
+def _lines(text: str) -> str:
+    """A listing: its lines stay lines."""
+    return html.escape(printable(text))

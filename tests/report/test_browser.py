@@ -17,6 +17,7 @@ import optuna
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from l2tune.metrics import Metric
 from l2tune.objectives.pareto import TradeoffObjective
 from l2tune.report.dashboard import publish
 from l2tune.tradeoff import Tradeoff
@@ -53,7 +54,9 @@ def report(make_valley: Callable[..., optuna.Study], tmp_path_factory: pytest.Te
     return Tradeoff.from_study(study).report(folder)[0].as_uri()
 
 
-def opened(browser: Browser, url: str, *, width: int = 1100, dark: bool = False) -> tuple[Page, list[str]]:
+def opened(
+    browser: Browser, url: str, *, width: int = 1100, dark: bool = False, figures: int = 6
+) -> tuple[Page, list[str]]:
     """A page without a network, and what its console says."""
     scheme = "dark" if dark else "light"
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
@@ -62,7 +65,7 @@ def opened(browser: Browser, url: str, *, width: int = 1100, dark: bool = False)
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(url)
-    page.wait_for_function("document.querySelectorAll('.figure .main-svg').length >= 12")
+    page.wait_for_function(f"document.querySelectorAll('.figure .main-svg').length >= {2 * figures}")
     return page, said
 
 
@@ -105,6 +108,26 @@ def test_a_phone_need_not_scroll_sideways(browser: Browser, report: str) -> None
     assert said == []
 
 
+HOSTILE = "<a href='http://y.org'>x</a> %{y} <b>"
+
+
+def test_names_are_text_in_figures_and_tables(
+    browser: Browser, make_own: Callable[..., optuna.Study], tmp_path: Path
+) -> None:
+    study = make_own(Metric(HOSTILE), name=HOSTILE, parameter=HOSTILE, scale="C", extra=lambda s: {HOSTILE + "2": s})
+    page, said = opened(browser, Tradeoff.from_study(study).report(tmp_path)[0].as_uri(), figures=2)
+    assert said == []
+    assert page.locator("a[href*='y.org'], .figure [*|href*='y.org']").count() == 0
+    assert HOSTILE[:20] in (page.text_content("#tradeoff .ytitle") or "")
+    points = page.locator("#tradeoff .subplot.xy .points path")
+    box = points.nth(4).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector("#tradeoff .hovertext")
+    assert HOSTILE in (page.text_content("#tradeoff .hoverlayer") or "")
+    assert page.locator("#tradeoff .hoverlayer a").count() == 0
+
+
 @contextmanager
 def dashboard(storage: str, folder: Path) -> Iterator[str]:
     """The address of the first study in `l2tune dashboard`."""
@@ -142,6 +165,26 @@ def test_the_dashboard_shows_the_note_and_the_figures(
         page.goto(f"{address}/note")
         page.wait_for_selector("text=95 % credible interval")
         assert "weight_decay=" in page.inner_text("body")
+
+
+def test_the_dashboard_s_note_shows_names_as_they_are(
+    browser: Browser, make_own: Callable[..., optuna.Study], tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path}/l2tune.db"
+    name = "[x](http://y.org) <b>f1</b> $z$"
+    study = make_own(Metric(name), parameter=name, scale="C", strengths=(0.0, 1e-3, 1e-2, 1e-1))
+    optuna.copy_study(
+        from_study_name=study.study_name, from_storage=study._storage, to_storage=storage, to_study_name="s"
+    )
+    kept = optuna.load_study(study_name="s", storage=storage)
+    publish(kept, Tradeoff.from_study(kept))
+    with dashboard(storage, tmp_path) as address:
+        page = browser.new_context(viewport={"width": 1400, "height": 1200}).new_page()
+        page.goto(f"{address}/note")
+        page.wait_for_selector("text=one-SE")
+        [text] = [text for text in page.locator("th").all_text_contents() if "f1" in text]
+        assert text.replace("\u2060", "") == name
+        assert page.locator("a[href*='y.org']").count() == 0
 
 
 def test_the_dashboard_shows_the_pareto_front_of_underfit_and_overfit(browser: Browser, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 
 from l2tune import UserError
 from l2tune.report.dashboard import keep_artifacts, publish
-from l2tune.report.figures import gap_figure, tradeoff_figure
+from l2tune.report.figures import gap_figure
 from l2tune.report.html import render as render_html
 from l2tune.report.tables import results
 from l2tune.report.terminal import render as render_terminal
+from l2tune.report.tradeoff_figure import tradeoff_figure
 from l2tune.tradeoff import Tradeoff
 
 MakeStudy = Callable[..., optuna.Study]

@@ -1,0 +1,209 @@
+"""The tables of `report.html`: every λ, fold by fold, and trial by trial."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from l2tune.analysis.by_strength import final_fits
+from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.wording import count
+from l2tune.penalty.strength import format_lambda
+from l2tune.records.tables import StudyRecord
+from l2tune.report.again import is_search, knows_epochs
+from l2tune.report.labels import (
+    UNKNOWN,
+    for_html,
+    metric_title,
+    other_score,
+    own_column,
+    own_name,
+    own_range,
+    scores_column,
+    strength_name,
+    strengths_column,
+)
+
+_PARTS = {"val": "validation", "train": "training", "test": "test"}
+_OUTCOMES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running or cut off", "FAIL": "interrupted"}
+
+Columns = list[tuple[str, Sequence[str]]]
+"""(head, one cell per row) of each column."""
+
+
+def by_strength(t: Estimates) -> str:
+    """One row per λ; what is not known has no column."""
+    rows, metric = t.strengths, t.metric
+    columns = _strength_columns(t.record, rows["lambda"])
+    columns.append(("folds", [f"{int(n)} of {t.record.folds}" for n in rows["folds"]]))
+    for name, head in (("validation", f"validation {metric_title(metric)}"), ("train", "training")):
+        if name == "validation" or rows[name].notna().any():
+            columns.append((head, scores_column(rows[name], metric, rows[f"{name}_se"])))
+    if rows["gap"].notna().any():
+        columns.append(("gap", scores_column(rows["gap"], metric, rows["gap_se"])))
+    regimes = ["baseline" if s == 0 else str(r) for s, r in zip(rows["lambda"], rows["regime"], strict=True)]
+    columns.append(("regime", regimes))
+    if rows["diverged"].any():
+        columns.append(("diverged", [str(int(n)) for n in rows["diverged"]]))
+    for name, values in _other_scores(t).items():
+        part, _, score = name.partition("_")
+        title, other = other_score(t.record, score)
+        columns.append((f"{_PARTS[part]} {title}", scores_column(values, other)))
+    note = "Means over folds ± one standard error."
+    if any(head == "gap" for head, _ in columns):
+        note += " Gap: by how much validation is worse than training."
+    return f"<h2>Every λ</h2>{_note(note)}{_table(columns)}"
+
+
+def by_fold(t: Estimates) -> str:
+    """The validation metric of every fold, one row per λ."""
+    fits, metric = final_fits(t.record), t.metric
+    written = scores_column(fits[f"val_{metric}"], metric)
+    broken = fits["diverged"].to_numpy(bool)
+    places = zip(fits["lambda"].to_numpy(float), fits["fold"].to_numpy(int), strict=True)
+    cells = {
+        place: "diverged" if diverged else text for place, text, diverged in zip(places, written, broken, strict=True)
+    }
+    strengths = t.strengths["lambda"]
+    columns = _strength_columns(t.record, strengths)
+    for fold in sorted({int(fold) for _, fold in cells}):
+        columns.append((f"fold {fold + 1}", [cells.get((float(s), fold), UNKNOWN) for s in strengths]))
+    note = f"Validation {metric_title(metric, direction=True)}."
+    return f"<h2>Fold by fold</h2>{_note(note)}{_table(columns)}"
+
+
+def search(t: Estimates) -> str:
+    """What was run, in words, and one row per trial."""
+    record, trials = t.record, t.record.trials
+    trained = record.fits[~record.fits["reused"]]
+    spent = trained.groupby("trial")["epochs"].sum() / _epochs_of_a_fit(record)
+    columns: Columns = [("trial", [str(number + 1) for number in trials["trial"]])]
+    columns += _strength_columns(record, trials["lambda"])
+    others, held = _others(record), _is_held(record)
+    columns += [(name, ["–" if _is_missing(value) else _parameter(value) for value in trials[name]]) for name in others]
+    columns.append(("outcome", [_OUTCOMES.get(state, str(state).lower()) for state in trials["state"]]))
+    spent_on = zip(trials["trial"], held, strict=True)  # fits at other values are not in the tables
+    columns.append(("fits spent", [f"{spent.get(number, 0.0):.3g}" if here else UNKNOWN for number, here in spent_on]))
+    columns.append(("folds done", [f"{n} of {record.folds}" for n in trials["folds"]]))
+    values = scores_column(pd.to_numeric(trials["value"]).to_numpy(float), t.metric)
+    broken = set(record.fits.loc[record.fits["diverged"], "trial"])
+    values = ["diverged" if n in broken else v for n, v in zip(trials["trial"], values, strict=True)]
+    if any(value != UNKNOWN for value in values):
+        columns.append((f"mean validation {metric_title(t.metric)}", values))
+    words = [_cost(t, float(spent.sum()), float(trained["seconds"].sum())), _range(record)]
+    if others:
+        values_held = ", ".join(f"{name} = {_parameter(value)}" for name, value in record.others.items())
+        words.insert(
+            0, f"The study drew other parameters, too; all that is told here holds at {values_held or 'none'}."
+        )
+    paragraphs = "".join(f"<p>{for_html(text)}</p>" for text in words if text)
+    return f"<h2>How the search went</h2>{paragraphs}{_note(_why_pruned(record))}{_table(columns)}"
+
+
+_TRIAL_COLUMNS = ("trial", "lambda", "state", "folds", "value", "seconds", "complete", "audit")
+
+
+def _others(record: StudyRecord) -> list[str]:
+    """Names of the parameters beside λ that any trial drew."""
+    return [str(name) for name in record.trials.columns if name not in _TRIAL_COLUMNS]
+
+
+def _is_held(record: StudyRecord) -> list[bool]:
+    """Of each trial, whether it is at the other parameters' values that everything holds at."""
+    names, rows = _others(record), record.trials
+    drawn = [{n: value for n in names if not _is_missing(value := rows[n].iloc[place])} for place in range(len(rows))]
+    held = {f"params_{n}" if n in _TRIAL_COLUMNS else n: value for n, value in record.others.items()}
+    return [own == held for own in drawn]
+
+
+def _cost(t: Estimates, spent: float, seconds: float) -> str:
+    """What was trained, and what a full grid would have taken."""
+    record, states = t.record, t.record.trials["state"].value_counts()
+    trials = record.trials[_is_held(record)]
+    grid = trials.loc[trials["state"].isin(["COMPLETE", "PRUNED"]), "lambda"].nunique() * record.folds
+    took = "" if record.trained_by == "objective" else f" in {seconds:.{0 if seconds >= 10 else 1}f} s of training"
+    words = f"{spent:.3g} {'fit' if spent == 1 else 'fits'}{took}; all folds of the same strengths would take {grid}."
+    parts = [f"{count(int(states.get('COMPLETE', 0)), 'trial')} complete"]
+    for state, text in (("PRUNED", "pruned"), ("RUNNING", "running or cut off"), ("FAIL", "interrupted or failed")):
+        if state in states:
+            parts.append(f"{states[state]} {text}")
+    return f"{words} {', '.join(parts)}."
+
+
+def _range(record: StudyRecord) -> str:
+    """Where λ was searched, and whether the range was widened."""
+    own = record.parameter
+
+    def written(ends: tuple[float, float]) -> str:
+        text = " to ".join(map(format_lambda, ends))
+        return text if own.scale.name == "lambda" else f"{text} ({own.name} {own_range(own, *ends)})"
+
+    if record.asked_range is None:
+        return ""
+    if record.widened:
+        return f"The range was widened from λ = {written(record.asked_range)} to λ = {written(record.range)}."
+    return f"λ was searched from {written(record.range)}."
+
+
+def _why_pruned(record: StudyRecord) -> str:
+    words = []
+    if (record.trials["state"] == "PRUNED").any():
+        racing = is_search(record) and record.settings.get("pruner") == "racing"
+        words.append(
+            "A trial is pruned when its λ is improbable to be as good as the best."
+            if racing
+            else "Pruned trials were ended by the study's pruner."
+        )
+    if record.fits["reused"].any():
+        words.append("Folds that an earlier trial of the same parameters has run are taken over.")
+    return " ".join(words)
+
+
+def _strength_columns(record: StudyRecord, strengths: pd.Series[float] | pd.Index[float]) -> Columns:
+    """λ, and the study's own number beside it."""
+    values, parameter = [float(strength) for strength in strengths], record.parameter
+    return [
+        (strength_name(parameter), strengths_column(values)),
+        (own_name(parameter), own_column(parameter, values)),
+    ]
+
+
+def _other_scores(t: Estimates) -> dict[str, np.ndarray]:
+    """Means over folds of all scores but the study's own, of those that any fit has; NaN where a fold diverged."""
+    fits = final_fits(t.record)
+    own = {f"val_{t.metric}", f"train_{t.metric}"}
+    names = [n for n in map(str, fits.columns) if n.partition("_")[0] in _PARTS and "_" in n and n not in own]
+    found = {}
+    for name in names:
+        if fits[name].notna().any():
+            means = fits.groupby("lambda")[name].mean().reindex(t.strengths["lambda"]).to_numpy(float)
+            found[name] = np.where(t.strengths["diverged"] > 0, math.nan, means)
+    order = {"val": 0, "train": 1, "test": 2}
+    return dict(sorted(found.items(), key=lambda item: order[item[0].partition("_")[0]]))
+
+
+def _epochs_of_a_fit(record: StudyRecord) -> int:
+    told = record.trainer.get("epochs") if knows_epochs(record) else 1
+    return max(1, int(told or record.fits["epochs"].max() or 1))
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _parameter(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{for_html(text)}</p>' if text else ""
+
+
+def _table(columns: Columns) -> str:
+    top = "".join(f"<th>{for_html(head)}</th>" for head, _ in columns)
+    rows = zip(*(cells for _, cells in columns), strict=True)
+    body = "".join("<tr>" + "".join(f"<td>{for_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
