@@ -89,10 +89,8 @@ def table_by_strength(record: StudyRecord, size_ratio: float) -> pd.DataFrame:
         table[name] = np.where(broken, np.nan, _mean(values))
         table[f"{name}_se"] = np.where(broken, np.nan, rowwise_standard_error(values))
     table["corrected_se"] = table["validation_se"] * np.sqrt(1 + size_ratio * table["folds"])
-    others = [
-        name for name in map(str, fits.columns) if name.startswith(("val_", "train_", "test_")) and name not in table
-    ]
-    for name in dict.fromkeys((*others, *STATE_COLUMNS)):
+    scores = [name for name in map(str, fits.columns) if name.startswith(("val_", "train_", "test_"))]
+    for name in dict.fromkeys((*scores, *STATE_COLUMNS)):
         table[name] = np.where(broken, np.nan, _mean(grid(name)))
     best_run = record.predictions.sort_values("folds").drop_duplicates("lambda", keep="last")
     parts = ["lambda", "bias_loss", "variance_loss", "bias_error", "variance_error"]

@@ -12,6 +12,12 @@ def report_command(
     /,
     *,
     storage: Annotated[str, Parameter(help="Storage of the search")] = "sqlite:///l2tune.db",
+    parameter: Annotated[
+        str | None, Parameter(help="Name of the strength, where a study of your own does not tell it")
+    ] = None,
+    scale: Annotated[
+        Literal["lambda", "weight_decay", "alpha", "C"] | None, Parameter(help="What its numbers are")
+    ] = None,
     out: Annotated[str | None, Parameter(help="Folder for the results (default: runs/STUDY)")] = None,
     format: Annotated[
         tuple[Literal["html", "png", "json", "csv"], ...],
@@ -26,5 +32,5 @@ def report_command(
     found = load_study(open_storage(storage, must_exist=True), study)
     folder = out or results_folder(study)
     check_folder(folder)
-    tradeoff = write_results(found, folder, format)
+    tradeoff = write_results(found, folder, format, parameter=parameter, scale=scale)
     print_verdict(tradeoff, folder if tradeoff and "html" in format else None)

@@ -15,6 +15,7 @@ from l2tune.terminal_text import printable
 if TYPE_CHECKING:
     import optuna
 
+    from l2tune.penalty.strength import ScaleName
     from l2tune.tradeoff import Tradeoff
 
 FORMATS = ("html", "json", "csv")
@@ -37,7 +38,14 @@ def check_folder(folder: str, where: str = "--out") -> Path:
     return path
 
 
-def write_results(study: optuna.Study, folder: str, formats: Sequence[str] = FORMATS) -> Tradeoff | None:
+def write_results(
+    study: optuna.Study,
+    folder: str,
+    formats: Sequence[str] = FORMATS,
+    *,
+    parameter: str | None = None,
+    scale: ScaleName | None = None,
+) -> Tradeoff | None:
     """Analyse a study and write its files; None if it has no score yet.
 
     Where other workers tell results meanwhile it is done again, so that the last to write has seen all.
@@ -46,13 +54,14 @@ def write_results(study: optuna.Study, folder: str, formats: Sequence[str] = FOR
         UserError: The files cannot be written; what was there before is left.
     """
     from l2tune.records.observations import observations
+    from l2tune.records.parameter import parameter_of
     from l2tune.tradeoff import Tradeoff
 
-    if not len(observations(study).cost):
+    if not len(observations(study, parameter_of(study, parameter, scale)).cost):
         return None
     while True:
         finished = _finished(study)
-        tradeoff = Tradeoff.from_study(study)
+        tradeoff = Tradeoff.from_study(study, parameter=parameter, scale=scale)
         try:
             tradeoff.report(folder, formats=formats)
         except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -12,12 +12,20 @@ def show_command(
     /,
     *,
     storage: Annotated[str, Parameter(help="Storage of the search")] = "sqlite:///l2tune.db",
+    parameter: Annotated[
+        str | None, Parameter(help="Name of the strength, where a study of your own does not tell it")
+    ] = None,
+    scale: Annotated[
+        Literal["lambda", "weight_decay", "alpha", "C"] | None, Parameter(help="What its numbers are")
+    ] = None,
 ) -> None:
     """Print a study's verdict and curve. Nothing is trained or written."""
     from l2tune.commands.results import print_verdict
     from l2tune.records.observations import observations
+    from l2tune.records.parameter import parameter_of
     from l2tune.search.storage import load_study, open_storage
     from l2tune.tradeoff import Tradeoff
 
     found = load_study(open_storage(storage, must_exist=True), study)
-    print_verdict(Tradeoff.from_study(found) if len(observations(found).cost) else None)
+    scored = len(observations(found, parameter_of(found, parameter, scale)).cost)
+    print_verdict(Tradeoff.from_study(found, parameter=parameter, scale=scale) if scored else None)

@@ -15,8 +15,8 @@ NUGGET = 1e-6
 _SQRT5 = np.sqrt(5.0)
 
 _MOSTLY_NOISE = float(np.log(0.5))
-"""A curve that explains so little may have missed that λ = 0 is far from the lowest λ of the range: so it is fitted anew
-from a λ₀ below it."""
+"""A curve that explains so little may have missed that λ = 0 is far from the lowest λ of the range: it is fitted once
+more, from a λ₀ below that one."""
 _BESIDE_ZERO = -1.0
 
 _MANY = 150

@@ -52,7 +52,7 @@ def known_parameter(study: optuna.Study, parameter: StrengthParameter | None = N
         raise UserError(
             f"which parameter is the strength is not known: {why_unknown(study)}",
             f"study {study.study_name!r}",
-            "give parameter='NAME'",
+            "give parameter='NAME' (--parameter NAME)",
         )
     return found or DEFAULT
 
