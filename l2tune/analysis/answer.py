@@ -25,13 +25,13 @@ def answer(t: Estimates, names: Naming) -> Iterator[Finding]:
     written = f": {paste(t.record, t.best_lambda)}" if names.own(t.best_lambda) is None else ""
     rest = f"{written} ({_how_sure(t, names)})."
     if proven == "worse":
-        text = f"No clear answer: λ = 0 scores better on the same folds, yet by the curve the best is {best}{rest}"
+        text = f"No clear answer yet: on the folds of both, λ = 0 scores better than the curve's best, {best}{rest}"
         yield Finding("disputed", "answer", text)
     elif proven == "equal":
         yield Finding("best-of-equals", "answer", f"No λ is measurably better than none; the best is {best}{rest}")
     elif proven == "too few folds":
         folds = count(t.gain.folds if t.gain else 0, "fold")
-        yield Finding("unproven", "answer", f"Use {best}, though {folds} cannot prove it better than none{rest}")
+        yield Finding("unproven", "answer", f"Use {best}, though {folds} cannot prove any λ better than none{rest}")
     else:
         yield Finding("best", "answer", f"Use {best}{rest}")
 
@@ -109,9 +109,10 @@ def _baseline_best(t: Estimates, names: Naming) -> Finding:
     costs = t.metric.cost(rows["validation"].to_numpy(float))
     positive = t.strengths[t.strengths["lambda"] > 0]
     if proof(t) == "better" and t.gain_lambda is not None:
+        other = names.both(t.gain_lambda)
         text = (
-            f"No clear answer: {names.both(t.gain_lambda)} scores measurably better than λ = 0 on the same folds, yet "
-            f"by the curve λ = 0 ({zero}) is best"
+            f"No clear answer yet: on the folds of both, {other} scores measurably better than λ = 0 ({zero}), the "
+            "curve's best"
         )
         return Finding("disputed", "answer", f"{text}.")
     if len(costs) and costs.min() < t.metric.cost(t.best_value):

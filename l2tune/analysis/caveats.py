@@ -26,9 +26,7 @@ def others(t: Estimates) -> Iterator[Finding]:
     """The other parameters' values at which everything holds."""
     if t.record.others:
         values = ", ".join(f"{name} = {_written(value)}" for name, value in t.record.others.items())
-        yield Finding(
-            "others", "caveat", f"All this holds at {values}: λ was looked at along these values only, the best so far."
-        )
+        yield Finding("others", "caveat", f"All this holds at {values}: λ was looked at along these values only.")
 
 
 def progress(t: Estimates, names: Naming) -> Iterator[Finding]:
@@ -82,15 +80,14 @@ def ends(t: Estimates, names: Naming) -> Iterator[Finding]:
     curve = t.curve
     assert curve is not None
     best = t.best_lambda
-    above, below = not is_worse_above(t) and is_worse_below(t), not is_worse_below(t) and is_worse_above(t)
     helps = t.gain is not None and t.gain.is_measurable and t.gain.mean > 0
-    if best >= curve.high / EDGE and above:
+    if best >= curve.high / EDGE and is_worse_below(t) and not is_worse_above(t):
         yield Finding(
             "high-end",
             "caveat",
             f"The best λ lies at the upper end of the range, {names.number(curve.high)}: {_wider(t, 'higher')}.",
         )
-    elif 0 < best <= curve.low * EDGE and (helps or (not names.folds(0.0) and below)):
+    elif 0 < best <= curve.low * EDGE and is_worse_above(t) and (helps or not names.folds(0.0)):
         yield Finding(
             "low-end",
             "caveat",

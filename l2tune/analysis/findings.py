@@ -21,12 +21,14 @@ def findings(t: Estimates) -> Iterator[Finding]:
     if t.curve is None:
         yield all_diverged(t, names)
         yield from caveats.others(t)
+        yield from caveats.widened(t, names)
         return
     if not (t.strengths["lambda"] > 0).any():
         yield only_baseline(t)
         yield from caveats.others(t)
         yield from caveats.progress(t, names)
         yield from caveats.divergence(t, names)
+        yield from caveats.widened(t, names)
         return
     if not has_learned(t):
         yield from nothing_learned(t, names)

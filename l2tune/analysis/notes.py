@@ -24,13 +24,14 @@ def folds(t: Estimates, names: Naming) -> Iterator[Finding]:
             f"Of the strengths with all folds, the paired test cannot tell λ = {', '.join(shown)}{more} from λ_best at "
             f"5 %; with {count(t.record.folds, 'fold')} that is weak evidence that they are equal.",
         )
-    if t.gain is not None and t.best_lambda > 0:
+    if t.best_lambda > 0 and t.complete:
         tested = "test_loss" in t.strengths and bool(t.strengths["test_loss"].notna().any())
+        flattered = "value is" if t.gain is None else "value and gain are"
         test = "; the test images played no part in the choice" if tested else ""
         yield Finding(
             "selection",
             "note",
-            "λ_best was chosen on the folds that score it, so its value and gain are slightly flattered" + test + ".",
+            f"λ_best was chosen on the folds that score it, so its {flattered} slightly flattered{test}.",
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding
 from l2tune.analysis.naming import Naming, who_trains
 from l2tune.analysis.side_by_side import SideBySide, side_by_side
-from l2tune.analysis.wording import against, unit_of_value
+from l2tune.analysis.wording import amounts, unit_of_value
 
 Side = Literal["weaker", "stronger"]
 
@@ -37,13 +38,12 @@ def shape(t: Estimates, names: Naming) -> Iterator[Finding]:
     if not left and not right:
         yield _flat(t, names)
         return
-    clauses = []
-    if left:
-        clauses.append(_side(t, names, "weaker", low))
-    if right:
-        clauses.append(_side(t, names, "stronger", high))
+    sides = [_beyond(t, "weaker", low)] if left else []
+    sides += [_beyond(t, "stronger", high)] if right else []
+    scores = [score for side in sides if side.pair for score in (*side.pair.validation, *(side.pair.train or ()))]
+    texts = dict(zip(scores, amounts(scores, t.metric), strict=True))
+    sentence = "; ".join(_clause(t, names, side, texts) for side in sides)
     kind = "bracketed" if left and right else "worse-below" if left else "worse-above"
-    sentence = "; ".join(clauses)
     yield Finding(kind, "shape", sentence[0].upper() + sentence[1:] + ".")
 
 
@@ -82,51 +82,72 @@ def _flat(t: Estimates, names: Naming) -> Finding:
     )
 
 
-def _side(t: Estimates, names: Naming, side: Side, end: float) -> str:
-    """What happens beyond an end of the band, without a capital."""
-    where = f"{'below' if side == 'weaker' else 'above'} λ {'≈' if end else '='} {names.number(end)}"
-    worse = f"{where} validation {t.metric} is worse"
+@dataclass(frozen=True, slots=True)
+class _Beyond:
+    """What was run beyond an end of the band.
+
+    Attributes:
+        ran: Whether anything was.
+        diverged: Whether every fold of that diverged.
+        example: The outermost λ that is worse than `reference` on the folds of both.
+        reference: λ_best or, where that was not run, the λ that the gain is of.
+        pair: Both side by side; None where there is no such λ.
+    """
+
+    side: Side
+    end: float
+    ran: bool
+    diverged: bool
+    example: float = math.nan
+    reference: float = math.nan
+    pair: SideBySide | None = None
+
+
+def _beyond(t: Estimates, side: Side, end: float) -> _Beyond:
     strengths = t.strengths["lambda"]
     rows = t.strengths[strengths < end * (1 - _SAME) if side == "weaker" else strengths > end * (1 + _SAME)]
-    if not len(rows):
+    found = _Beyond(side, end, len(rows) > 0, bool((rows["diverged"] == rows["folds"]).all()))
+    reference = t.best_lambda if t.row(t.best_lambda) is not None else t.gain_lambda
+    if reference is None:
+        return found
+    fine = rows["lambda"][rows["diverged"] == 0].tolist()
+    for strength in sorted(fine, reverse=side == "stronger"):
+        pair = side_by_side(t, strength, reference) if strength != reference else None
+        if pair is not None and _is_less(t.metric.cost(pair.validation[1]), t.metric.cost(pair.validation[0])):
+            return replace(found, example=strength, reference=reference, pair=pair)
+    return found
+
+
+def _clause(t: Estimates, names: Naming, beyond: _Beyond, texts: Mapping[float, str]) -> str:
+    """What happens beyond an end of the band, without a capital."""
+    weaker, pair = beyond.side == "weaker", beyond.pair
+    where = f"{'below' if weaker else 'above'} λ {'≈' if beyond.end else '='} {names.number(beyond.end)}"
+    worse = f"{where} validation {t.metric} is worse"
+    if not beyond.ran:
         return f"{worse} by the curve, though nothing was run there"
-    if bool((rows["diverged"] == rows["folds"]).all()):
+    if beyond.diverged:
         return f"{where} training diverges"
-    found = _example(t, side, rows["lambda"][rows["diverged"] == 0].tolist())
-    if found is None:
+    if pair is None:
         return f"{worse} by the curve"
-    strength, reference, pair = found
-    example = f"{names.equal(strength)} against {names.number(reference)}"
-    scores = f"validation {against(*pair.validation, t.metric)}{unit_of_value(t.metric)}{_on(t, pair)}"
+    value, best_value = (texts[score] for score in pair.validation)
+    example = f"{names.equal(beyond.example)} against {names.number(beyond.reference)}"
+    scores = f"validation {value} against {best_value}{unit_of_value(t.metric)}{_on(t, pair)}"
     if pair.train is None:
         return f"{worse} ({example}: {scores})"
-    train, at_best = map(t.metric.cost, pair.train)
-    both = f"{example}: training {t.metric} {against(*pair.train, t.metric)}, {scores}"
-    if side == "weaker" and train < at_best:
+    fit, best_fit = map(t.metric.cost, pair.train)
+    both = f"{example}: training {t.metric} {texts[pair.train[0]]} against {texts[pair.train[1]]}, {scores}"
+    if weaker and _is_less(fit, best_fit):
         return f"{where} the {who_trains(t)} overfits ({both})"
-    if side == "weaker":
+    if weaker:
         return f"{worse} ({both}), which is not overfitting, for training {t.metric} is no better there"
-    if train > at_best:
+    if _is_less(best_fit, fit):
         return f"{where} it underfits ({both})"
     return f"{worse} ({both}), which is not underfitting, for training {t.metric} is no worse there"
 
 
-def _example(t: Estimates, side: Side, strengths: list[float]) -> tuple[float, float, SideBySide] | None:
-    """The outermost of these strengths that shares scored folds with λ_best and is worse on them: (λ, λ_best, both).
-
-    Where λ_best was not run, with the λ that the gain is of.
-    """
-    reference = t.best_lambda if t.row(t.best_lambda) is not None else t.gain_lambda
-    if reference is None:
-        return None
-    for strength in sorted(strengths, reverse=side == "stronger"):
-        pair = side_by_side(t, strength, reference) if strength != reference else None
-        if pair is None:
-            continue
-        first, second = map(t.metric.cost, pair.validation)
-        if first > second and not math.isclose(first, second, rel_tol=_SAME):
-            return strength, reference, pair
-    return None
+def _is_less(first: float, second: float) -> bool:
+    """Whether one number is less than another by more than rounding."""
+    return first < second and not math.isclose(first, second, rel_tol=_SAME)
 
 
 def _on(t: Estimates, pair: SideBySide) -> str:

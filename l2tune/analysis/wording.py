@@ -36,11 +36,6 @@ def change(before: float, after: float, metric: Metric) -> str:
     return f"{first} → {second}{unit_of_value(metric)}"
 
 
-def against(first: float, second: float, metric: Metric) -> str:
-    """`0.107 against 0.0683`."""
-    return " against ".join(amounts([first, second], metric))
-
-
 def unit_of_value(metric: Metric) -> str:
     """What a value is counted in, with a blank before it; empty for a metric without a unit."""
     return f" {metric.unit}" if metric.unit else ""
