@@ -9,7 +9,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding
 from l2tune.analysis.gain import proof
 from l2tune.analysis.naming import Naming, is_ours
-from l2tune.analysis.wording import amount, amounts, count, paste, unit_of_value
+from l2tune.analysis.wording import SAME, amount, amounts, count, paste, unit_of_value
 
 MEMORIZED = 0.5
 """Share of the cost of guessing below which the training data are learned by heart, where nothing carries over."""
@@ -28,7 +28,8 @@ def answer(t: Estimates, names: Naming) -> Iterator[Finding]:
         text = f"No clear answer yet: on the folds of both, λ = 0 scores better than the curve's best, {best}{rest}"
         yield Finding("disputed", "answer", text)
     elif proven == "equal":
-        yield Finding("best-of-equals", "answer", f"No λ is measurably better than none; the best is {best}{rest}")
+        by = "by the curve the best is" if t.gain and t.gain.mean <= 0 else "the best is"
+        yield Finding("best-of-equals", "answer", f"No λ is measurably better than none; {by} {best}{rest}")
     elif proven == "too few folds":
         folds = count(t.gain.folds if t.gain else 0, "fold")
         yield Finding("unproven", "answer", f"Use {best}, though {folds} cannot prove any λ better than none{rest}")
@@ -115,7 +116,8 @@ def _baseline_best(t: Estimates, names: Naming) -> Finding:
             "curve's best"
         )
         return Finding("disputed", "answer", f"{text}.")
-    if len(costs) and costs.min() < t.metric.cost(t.best_value):
+    best = t.metric.cost(t.best_value)
+    if len(costs) and costs.min() < best and not math.isclose(costs.min(), best, rel_tol=SAME):
         row = rows.iloc[int(costs.argmin())]
         value, other = amounts([t.best_value, row["validation"]], t.metric)
         unit = unit_of_value(t.metric)

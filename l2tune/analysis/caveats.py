@@ -9,7 +9,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding
 from l2tune.analysis.naming import Naming, is_ours, who_trains
 from l2tune.analysis.shape import balanced, is_worse_above, is_worse_below
-from l2tune.analysis.wording import amount, amounts, count, listed, unit_of_value
+from l2tune.analysis.wording import SAME, amount, amounts, count, listed, unit_of_value
 
 EDGE = 10**0.25
 """A best λ within a quarter decade of an end of the range lies at that end."""
@@ -105,7 +105,7 @@ def widened(t: Estimates, names: Naming) -> Iterator[Finding]:
     outside = [
         f"{name} ({names.number(strength)})"
         for name, strength in chosen.items()
-        if strength > asked[1] * (1 + 1e-9) or 0 < strength < asked[0] * (1 - 1e-9)
+        if strength > asked[1] * (1 + SAME) or 0 < strength < asked[0] * (1 - SAME)
     ]
     beyond = f"; {listed(outside)} {'lie' if len(outside) > 1 else 'lies'} outside the range asked for"
     yield Finding(

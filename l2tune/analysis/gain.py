@@ -14,7 +14,17 @@ from l2tune.analysis.finding import Finding
 from l2tune.analysis.naming import Naming
 from l2tune.analysis.paired_test import PairedDifference
 from l2tune.analysis.side_by_side import side_by_side
-from l2tune.analysis.wording import amount, amounts, change, count, listed, p_value, percentage, unit_of_difference
+from l2tune.analysis.wording import (
+    SAME,
+    amount,
+    amounts,
+    change,
+    count,
+    listed,
+    p_value,
+    percentage,
+    unit_of_difference,
+)
 
 ENOUGH_FOLDS = 10
 """So many folds tell a difference as large as its spread from none; five need one of twice its spread, three of four
@@ -30,6 +40,8 @@ def proof(t: Estimates) -> Proof:
     """
     if t.gain is None:
         return "unknown"
+    if _is_rounding(t):
+        return "equal"
     if t.gain.is_measurable:
         return "better" if t.gain.mean > 0 else "worse"
     return "too few folds" if t.gain.mean > 0 and needs_folds(t.gain, t.size_ratio) else "equal"
@@ -52,6 +64,11 @@ def gain(t: Estimates, names: Naming) -> Iterator[Finding]:
         yield _not_compared(t, names)
         return
     found, chosen = t.gain, names.equal(t.gain_lambda)
+    if _is_rounding(t):
+        value = amount(both.validation[0], t.metric)
+        text = f"Regularization makes no difference here: validation {t.metric} {value} at λ = 0 and at {chosen}."
+        yield Finding("no-difference", "gain", text)
+        return
     change_of = f"validation {t.metric}"
     values = change(*both.validation, t.metric)
     verb, noun = ("raises", "rise") if _rises(t, found) else ("lowers", "fall")
@@ -70,6 +87,12 @@ def gain(t: Estimates, names: Naming) -> Iterator[Finding]:
         yield Finding("too-few-folds", "gain", text)
     else:
         yield Finding("no-difference", "gain", f"Regularization makes no measurable difference here: {moved}.")
+
+
+def _is_rounding(t: Estimates) -> bool:
+    """Whether the two scores are one number, computed in two ways."""
+    both = None if t.gain_lambda is None else side_by_side(t, 0.0, t.gain_lambda)
+    return both is not None and math.isclose(*both.validation, rel_tol=SAME)
 
 
 def _rises(t: Estimates, found: PairedDifference) -> bool:

@@ -13,12 +13,9 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding
 from l2tune.analysis.naming import Naming, who_trains
 from l2tune.analysis.side_by_side import SideBySide, side_by_side
-from l2tune.analysis.wording import amounts, unit_of_value
+from l2tune.analysis.wording import SAME, amounts, unit_of_value
 
 Side = Literal["weaker", "stronger"]
-
-_SAME = 1e-9
-"""Strengths that differ by less than this share are one: ends of the band are points of a computed grid."""
 
 
 def shape(t: Estimates, names: Naming) -> Iterator[Finding]:
@@ -105,7 +102,7 @@ class _Beyond:
 
 def _beyond(t: Estimates, side: Side, end: float) -> _Beyond:
     strengths = t.strengths["lambda"]
-    rows = t.strengths[strengths < end * (1 - _SAME) if side == "weaker" else strengths > end * (1 + _SAME)]
+    rows = t.strengths[strengths < end * (1 - SAME) if side == "weaker" else strengths > end * (1 + SAME)]
     found = _Beyond(side, end, len(rows) > 0, bool((rows["diverged"] == rows["folds"]).all()))
     reference = t.best_lambda if t.row(t.best_lambda) is not None else t.gain_lambda
     if reference is None:
@@ -147,7 +144,7 @@ def _clause(t: Estimates, names: Naming, beyond: _Beyond, texts: Mapping[float, 
 
 def _is_less(first: float, second: float) -> bool:
     """Whether one number is less than another by more than rounding."""
-    return first < second and not math.isclose(first, second, rel_tol=_SAME)
+    return first < second and not math.isclose(first, second, rel_tol=SAME)
 
 
 def _on(t: Estimates, pair: SideBySide) -> str:

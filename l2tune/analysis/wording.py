@@ -12,7 +12,7 @@ from l2tune.records.tables import StudyRecord
 OPTIMIZERS = {"sgd": "torch.optim.SGD", "adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
 
 _FEWEST_DIGITS, _MOST_DIGITS = 3, 12
-_SAME = 1e-9
+SAME = 1e-9
 """Numbers that differ by less than this share are one number, computed in two ways."""
 
 
@@ -127,7 +127,7 @@ def _told_apart(values: Sequence[float], written: Callable[[float, int], str], *
     """Each value with the fewest digits that tell it from all the others; `together`, all with as many."""
     kept: list[float] = []
     for value in values:
-        kept.append(next((k for k in kept if k == value or math.isclose(k, value, rel_tol=_SAME)), value))
+        kept.append(next((k for k in kept if k == value or math.isclose(k, value, rel_tol=SAME)), value))
     digits = dict.fromkeys(kept, _FEWEST_DIGITS)
     alike = list(digits)
     for more in range(_FEWEST_DIGITS, _MOST_DIGITS):
