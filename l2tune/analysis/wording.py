@@ -105,7 +105,8 @@ def plain(value: float, digits: int) -> str:
     if not math.isfinite(value):
         return _infinite(value)
     whole = len(str(int(abs(value)))) if 1 <= abs(value) < 1e7 else 1
-    return f"{value + 0.0:.{max(digits, whole)}g}"  # + 0.0: no negative zero
+    zeros = "#" if digits > _FEWEST_DIGITS and value else ""  # 1.8200 beside 1.8201
+    return f"{value + 0.0:{zeros}.{max(digits, whole)}g}".removesuffix(".")  # + 0.0: no negative zero
 
 
 def _exponential(value: float, digits: int) -> str:

@@ -297,7 +297,8 @@ def read_training(r: Reader, text: str) -> None:
     best = fitted["train"].max() if r.metric.maximize else fitted["train"].min()
     if r.kind == "memorized":
         found = r.match(
-            rf"It does learn the training data \(training {r.name} (?P<train>{NUM}){r.unit} at λ = (?P<at>{LAM})\), but "
+            rf"It does learn the training data \(training {r.name} (?P<train>{NUM}){r.unit} at λ = "
+            rf"(?P<at>{LAM})\), but "
             "nothing of that carries over: check that the labels belong to the inputs\\.",
             text,
         )
@@ -308,7 +309,8 @@ def read_training(r: Reader, text: str) -> None:
         assert r.metric.cost(best) < r.metric.cost(t.guess)
     else:
         found = r.match(
-            rf"It does not fit the training data well either \(training {r.name} (?P<train>{NUM}){r.unit} at best\): check "
+            rf"It does not fit the training data well either \(training {r.name} (?P<train>{NUM}){r.unit} "
+            rf"at best\): check "
             r"learning rate, epochs and (?:network|model) before λ\.",
             text,
         )
@@ -356,8 +358,10 @@ def read_side(r: Reader, clause: str) -> None:
     below = clause.startswith("below")
     head = rf"(?:below|above) λ [≈=] (?P<end>{LAM}) "
     pair = (
-        rf"\(λ = (?P<at>{LAM}) against (?P<reference>{LAM}): (?:training {r.name} (?P<fit>{NUM}) against (?P<best_fit>{NUM}), )?"
-        rf"validation (?P<value>{NUM}) against (?P<best_value>{NUM}){r.unit}(?:, on (?P<folds>\d+) of (?P<of>\d+) folds)?\)"
+        rf"\(λ = (?P<at>{LAM}) against (?P<reference>{LAM}): (?:training {r.name} (?P<fit>{NUM}) against "
+        rf"(?P<best_fit>{NUM}), )?"
+        rf"validation (?P<value>{NUM}) against (?P<best_value>{NUM}){r.unit}(?:, on (?P<folds>\d+) of "
+        rf"(?P<of>\d+) folds)?\)"
     )
     worse = rf"validation {r.name} is worse"
     forms = {
@@ -368,7 +372,8 @@ def read_side(r: Reader, clause: str) -> None:
         "overfits": rf"{head}the (?P<who>network|model) overfits {pair}",
         "underfits": rf"{head}it underfits {pair}",
         "not overfitting": rf"{head}{worse} {pair}, which is not overfitting, for training {r.name} is no better there",
-        "not underfitting": rf"{head}{worse} {pair}, which is not underfitting, for training {r.name} is no worse there",
+        "not underfitting": rf"{head}{worse} {pair}, which is not underfitting, for training {r.name} is "
+        "no worse there",
     }
     form, found = next((name, m.groupdict()) for name, p in forms.items() if (m := re.fullmatch(p, clause)))
     end = min((*t.band, t.best_lambda), key=lambda s: abs(s - float(found["end"])))
@@ -429,16 +434,21 @@ def read_gain(r: Reader, text: str) -> None:
     values = rf"(?P<before>{NUM}) → (?P<after>{NUM}){r.unit}"
     test = (
         rf"\(95 % interval of the (?P<noun>rise|fall) (?P<low>{NUM}) to (?P<high>{NUM}){r.points}; corrected resampled "
-        r"t-test over (?P<folds>\d+)(?: of (?P<of>\d+))? folds?, p (?P<sign>[=<]) (?P<p>[\d.e-]+)(?:; left out: (?P<out>[^)]+))?\)"
+        r"t-test over (?P<folds>\d+)(?: of (?P<of>\d+))? folds?, p (?P<sign>[=<]) (?P<p>[\d.e-]+)(?:; left "
+        r"out: (?P<out>[^)]+))?\)"
     )
-    by = rf"(?P<verb>raises|lowers) validation {r.name} by (?P<by>{NUM})(?P<by_unit> %|{r.points}) against λ = 0, {values} {test}"
+    by = (
+        rf"(?P<verb>raises|lowers) validation {r.name} by (?P<by>{NUM})(?P<by_unit> %|{r.points}) against "
+        rf"λ = 0, {values} {test}"
+    )
     moved = rf"validation {r.name} {values} from λ = 0 to λ = (?P<at>{LAM}) {test}"
     found = r.match(
         {
             "helps": rf"(?:It|λ = (?P<at>{LAM})) {by}\.",
             "harms": rf"Regularization harms here: even λ = (?P<at>{LAM}) {by}\.",
             "no-difference": rf"Regularization makes no measurable difference here: {moved}\.",
-            "too-few-folds": r"With (?P<few>\d+) folds? the difference is not measurable, though the (?P<large>rise|fall) is "
+            "too-few-folds": r"With (?P<few>\d+) folds? the difference is not measurable, though the "
+            "(?P<large>rise|fall) is "
             rf"large against its spread: {moved}; more folds(?P<repeats> or --repeats| or repeats=)? would tell\.",
         }[r.kind],
         text,
@@ -574,7 +584,8 @@ def read_end(r: Reader, text: str) -> None:
 @reads("diverged")
 def read_diverged(r: Reader, text: str) -> None:
     found = r.match(
-        rf"Training diverged (?:at λ = (?P<one>{LAM})|from λ = (?P<up>{LAM}) up|at (?P<count>\d+) strengths \({span('low')}\)) "
+        rf"Training diverged (?:at λ = (?P<one>{LAM})|from λ = (?P<up>{LAM}) up|at (?P<count>\d+) "
+        rf"strengths \({span('low')}\)) "
         r"\((?P<fits>\d+) fits?, counted as worse than all others\): (?P<rest>.*)\.",
         text,
     )
@@ -630,7 +641,8 @@ def read_underfits_at_zero(r: Reader, text: str) -> None:
 @reads("overfits-everywhere")
 def read_overfits(r: Reader, text: str) -> None:
     found = r.match(
-        rf"It overfits at every λ that still learns: even at λ = (?P<at>{LAM}), (?P<share>\d+) % of what training gained "
+        rf"It overfits at every λ that still learns: even at λ = (?P<at>{LAM}), (?P<share>\d+) % of what "
+        rf"training gained "
         "over guessing does not carry over to new data, so more data or augmentation will help more than λ\\.",
         text,
     )
@@ -645,8 +657,10 @@ def read_overfits(r: Reader, text: str) -> None:
 @reads("metrics-disagree")
 def read_disagree(r: Reader, text: str) -> None:
     found = r.match(
-        rf"By validation (?:loss|error) another λ is best, (?P<other>{LAM}), (?P<side>stronger|weaker) than (?P<best>{LAM}) by "
-        rf"{r.name}: loss also judges how sure the predictions are, (?:error|accuracy) only which class comes first, so "
+        rf"By validation (?:loss|error) another λ is best, (?P<other>{LAM}), (?P<side>stronger|weaker) "
+        rf"than (?P<best>{LAM}) by "
+        rf"{r.name}: loss also judges how sure the predictions are, (?:error|accuracy) only which class "
+        rf"comes first, so "
         r"choose by what you need(?P<flag> \(--metric\)| \(metric=\))?\.",
         text,
     )
@@ -665,7 +679,8 @@ def read_normalization(r: Reader, text: str) -> None:
 @reads("indistinguishable")
 def read_indistinguishable(r: Reader, text: str) -> None:
     found = r.match(
-        r"Of the strengths with all folds, the paired test cannot tell λ = (?P<alike>.*?)(?: and (?P<more>\d+) more)? from "
+        r"Of the strengths with all folds, the paired test cannot tell λ = (?P<alike>.*?)(?: and "
+        r"(?P<more>\d+) more)? from "
         r"λ_best at 5 %; with (?P<folds>\d+) folds? that is weak evidence that they are equal\.",
         text,
     )
@@ -686,7 +701,8 @@ def read_selection(r: Reader, text: str) -> None:
 @reads("audit")
 def read_audit(r: Reader, text: str) -> None:
     found = r.match(
-        r"Audit: of (?P<count>\d+) pruned strengths? finished after all, (?P<wrong>\d+|none) turned out better than the best "
+        r"Audit: of (?P<count>\d+) pruned strengths? finished after all, (?P<wrong>\d+|none) turned out "
+        r"better than the best "
         r"that was not pruned\.",
         text,
     )
