@@ -144,6 +144,7 @@ def _how_sure(t: Estimates, names: Naming) -> str:
     low, high = t.interval
     parts = [] if names.own(t.best_lambda) is None else [names.equal(t.best_lambda)]
     parts += [] if names.folds(t.best_lambda) else ["by the curve, not run"]
+    parts += [names.lacks(t.best_lambda)] if names.diverged(t.best_lambda) else []
     outside = "" if low <= t.best_lambda <= high else ", beside which it is the best of those run"
     parts.append(f"95 % credible interval of the best: {names.both_spans(low, high)}{outside}")
     strongest = _strongest(t, names)

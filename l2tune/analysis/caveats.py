@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from l2tune.analysis.estimates import Estimates
-from l2tune.analysis.finding import Finding
+from l2tune.analysis.finding import Finding, Part
 from l2tune.analysis.naming import Naming, is_ours, who_trains
 from l2tune.analysis.shape import balanced, is_worse_above, is_worse_below
 from l2tune.analysis.wording import SAME, amount, amounts, count, listed, unit_of_value
@@ -42,7 +42,7 @@ def progress(t: Estimates, names: Naming) -> Iterator[Finding]:
             value = amount(full["validation"], t.metric)
             text += f" (best with all folds: {names.equal(full['lambda'])}, validation {t.metric} {value})"
         missing.append(text)
-    if t.one_se_lambda > t.best_lambda and names.lacks(t.one_se_lambda):
+    if t.one_se_lambda > t.best_lambda and names.folds(t.one_se_lambda) < t.record.folds:
         missing.append(f"λ_1se, {names.number(t.one_se_lambda)}, {names.lacks(t.one_se_lambda)}")
     running = t.record.trials.loc[t.record.trials["state"] == "RUNNING", "trial"].tolist()
     if running:
@@ -63,16 +63,21 @@ def divergence(t: Estimates, names: Naming) -> Iterator[Finding]:
     elif len(inside) == len(broken) and high == t.strengths["lambda"].max():
         where = f"from {names.equal(low)} up"
     else:
-        where = f"at {count(len(broken), 'strength')} ({names.span(low, high)})"
+        where = f"at {count(len(broken), 'strength')}, {names.span(low, high)}"
     text = f"Training diverged {where} ({count(fits, 'fit')}, counted as worse than all others)"
+    end = "."
+    if t.one_se_lambda > t.best_lambda and names.diverged(t.one_se_lambda):
+        end = f"; λ_1se, {names.number(t.one_se_lambda)}, is among them and not to be used."
     fine = t.strengths["lambda"][t.strengths["diverged"] == 0]
     if low > t.best_lambda and (not len(fine) or low > fine.min()):
-        yield Finding("diverged", "note", f"{text}: too strong for this {_setting(t)}.")
-    elif len(fine) and bool((fine > low).any()):
+        part: Part = "note" if end == "." else "caveat"
+        yield Finding("diverged", part, f"{text}: too strong for this {_setting(t)}{end}")
+    elif len(fine) and fine.max() > low:
         blame = "the learning rate is too high" if is_ours(t) else "the penalty is not the cause"
-        yield Finding("diverged", "caveat", f"{text}: stronger penalties do not diverge, so {blame}.")
+        text = f"{text}: {names.equal(float(fine.max()))} does not diverge though a weaker one does, so {blame}{end}"
+        yield Finding("diverged", "caveat", text)
     else:
-        yield Finding("diverged", "caveat", f"{text}: λ_best lies at the border.")
+        yield Finding("diverged", "caveat", f"{text}: λ_best lies at the border{end}")
 
 
 def ends(t: Estimates, names: Naming) -> Iterator[Finding]:

@@ -17,6 +17,9 @@ from l2tune.analysis.wording import SAME, amounts, unit_of_value
 
 Side = Literal["weaker", "stronger"]
 
+ONE_SE_REACH = 10**0.05 * (1 + SAME)
+"""How far above the curve's own λ_1se a strength that was tried is taken for it (`choose_one_se`)."""
+
 
 def shape(t: Estimates, names: Naming) -> Iterator[Finding]:
     """What happens left and right of the balanced band."""
@@ -45,13 +48,19 @@ def shape(t: Estimates, names: Naming) -> Iterator[Finding]:
 
 
 def balanced(t: Estimates) -> tuple[float, float]:
-    """The balanced band, up to λ_best where that lies between its end and the curve's next point."""
+    """The balanced band, up to λ_best and λ_1se where those lie between its end and the curve's next point.
+
+    They are strengths that were tried, and the band's ends are points of the curve's grid.
+    """
     assert t.curve is not None
-    (low, high), best, grid = t.band, t.best_lambda, t.curve.grid
-    if best > high and best <= grid[min(int(np.searchsorted(grid, high, side="right")), len(grid) - 1)]:
-        high = best
-    if best < low and best >= grid[max(int(np.searchsorted(grid, low, side="left")) - 1, 0)]:
-        low = best
+    (low, high), grid = t.band, t.curve.grid
+    above = float(grid[min(int(np.searchsorted(grid, high, side="right")), len(grid) - 1)])
+    below = float(grid[max(int(np.searchsorted(grid, low, side="left")) - 1, 0)])
+    broken = t.strengths["lambda"][t.strengths["diverged"] > 0].tolist()
+    for strength in (t.best_lambda, t.one_se_lambda):
+        if strength not in broken or strength == t.best_lambda:
+            high = max(high, strength) if strength <= max(above, t.band[1] * ONE_SE_REACH) else high
+            low = min(low, strength) if strength >= below else low
     return low, high
 
 
@@ -69,14 +78,12 @@ def _flat(t: Estimates, names: Naming) -> Finding:
     curve = t.curve
     assert curve is not None
     span = names.span(float(curve.grid[0]), float(curve.grid[-1]))
-    broken = "; where training diverged it is not" if (t.strengths["diverged"] > 0).any() else ""
+    where = f"The curve is flat: from {span}"
+    if (t.strengths["diverged"] > 0).any():
+        where = "The curve is flat where training does not diverge: there"
     measured = "" if not t.gain or not t.gain.is_measurable else ", as long as folds are not compared in pairs"
-    return Finding(
-        "flat",
-        "shape",
-        f"The curve is flat: from {span} the expected validation {t.metric} stays within one standard error of the "
-        f"best{measured}{broken}.",
-    )
+    text = f"{where} the expected validation {t.metric} stays within one standard error of the best{measured}."
+    return Finding("flat", "shape", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,8 @@ def read_best(r: Reader, text: str) -> None:
         r.strength(how.pop(0).removeprefix("λ = "), t.best_lambda)
     if found["about"]:
         assert how.pop(0) == "by the curve, not run"
+    elif t.strengths.loc[t.strengths["lambda"] == t.best_lambda, "diverged"].any():
+        read_lacks(r, how.pop(0), t.best_lambda)
     low, high = t.interval
     found = r.match(
         rf"95 % credible interval of the best: (?:(?P<name>\w+) = (?P<a>{NUM})(?: to (?P<b>{NUM}))?, )?{span('low')}"
@@ -331,16 +333,21 @@ def read_two_valleys(r: Reader, text: str) -> None:
 def read_flat(r: Reader, text: str) -> None:
     t = r.t
     assert t.curve is not None
+    broken = bool(t.strengths["diverged"].any())
+    where = "The curve is flat where training does not diverge: there"
+    if not broken:
+        where = rf"The curve is flat: from {span('low')}"
     found = r.match(
-        rf"The curve is flat: from {span('low')} the expected validation {r.name} stays within one standard error of "
-        r"the best(?P<paired>, as long as folds are not compared in pairs)?"
-        r"(?P<broken>; where training diverged it is not)?\.",
+        rf"{where} the expected validation {r.name} stays within one standard error of the best"
+        r"(?P<paired>, as long as folds are not compared in pairs)?\.",
         text,
     )
-    one_span(r, found, "low", float(t.curve.grid[0]), float(t.curve.grid[-1]))
-    costs = t.curve.mean(t.curve.grid)
-    assert (costs <= t.curve.best_value + t.curve.best_standard_error * (1 + 1e-9)).all() or t.best_lambda == t.band[1]
-    assert (found["broken"] is not None) == bool(t.strengths["diverged"].any())
+    assert (found["paired"] is not None) == bool(t.gain and t.gain.is_measurable)
+    if not broken:
+        one_span(r, found, "low", float(t.curve.grid[0]), float(t.curve.grid[-1]))
+        costs = t.curve.mean(t.curve.grid)[:-1]
+        highest = t.curve.best_value + t.curve.best_standard_error
+        assert (costs <= highest + 1e-9 * abs(highest)).all()
 
 
 @reads("bracketed", "worse-below", "worse-above")
@@ -376,7 +383,7 @@ def read_side(r: Reader, clause: str) -> None:
         "no worse there",
     }
     form, found = next((name, m.groupdict()) for name, p in forms.items() if (m := re.fullmatch(p, clause)))
-    end = min((*t.band, t.best_lambda), key=lambda s: abs(s - float(found["end"])))
+    end = min((*t.band, t.best_lambda, t.one_se_lambda), key=lambda s: abs(s - float(found["end"])))
     r.strength(found["end"], end)
     assert t.curve is not None
     assert end > t.curve.grid[0] if below else end < t.curve.grid[-1]
@@ -585,7 +592,7 @@ def read_end(r: Reader, text: str) -> None:
 def read_diverged(r: Reader, text: str) -> None:
     found = r.match(
         rf"Training diverged (?:at λ = (?P<one>{LAM})|from λ = (?P<up>{LAM}) up|at (?P<count>\d+) "
-        rf"strengths \({span('low')}\)) "
+        rf"strengths, {span('low')}) "
         r"\((?P<fits>\d+) fits?, counted as worse than all others\): (?P<rest>.*)\.",
         text,
     )
@@ -602,8 +609,12 @@ def read_diverged(r: Reader, text: str) -> None:
     else:
         one_span(r, found, "low", low, high)
         assert int(found["count"] or 0) == len(broken)
-    if "stronger penalties do not" in text:
-        assert (fine > low).any()
+    if stronger := re.search(rf"λ = ({LAM}) does not diverge though a weaker one does", text):
+        assert r.find(stronger[1]) in fine.tolist()
+        assert r.find(stronger[1]) > low
+    row = r.t.row(r.t.one_se_lambda)
+    among = row is not None and row["diverged"] > 0 and r.t.one_se_lambda > r.t.best_lambda
+    assert ("is among them and not to be used" in text) == among
     if "too strong" in text:
         assert low > r.t.best_lambda
 
@@ -750,12 +761,19 @@ def check_together(t: Estimates, case: Case, found: tuple[Finding, ...], kinds: 
     assert 2 <= len(re.findall(r"\.(?: (?=[A-Zλ])|$)", brief)) <= 5, brief
     assert ("widened" in kinds) == t.record.widened
     assert ("others" in kinds) == bool(case.others)
+    for finding in found:
+        assert finding.kind != "widened" or (finding.part == "caveat") == ("outside" in finding.text)
     assert "only-baseline" in kinds or ("diverged" in kinds) == (t.curve is not None and t.strengths["diverged"].any())
     if "too-few-folds" in kinds:
         assert t.gain is not None
         assert ("unproven" in kinds) == (t.gain.mean > 0 and t.best_lambda > 0)
     if "underfits-at-zero" in kinds:
         assert not {"worse-below", "bracketed"} & set(kinds)
+    as_good = r"the strongest that is as good.*?: (?:about )?(?:\w+ = \S+, )?λ = (\d[\d.]*(?:e-?\d+)?)"
+    strongest = re.search(as_good, found[0].text)
+    above = re.search(r"[Aa]bove λ ≈ (\S+)", " ".join(finding.text for finding in found if finding.part == "shape"))
+    if strongest and above:
+        assert float(strongest[1]) <= float(above[1]) * 1.001, "as good, and worse"
     if "flat" in kinds:
         assert not {"high-end", "low-end"} & set(kinds)
 
