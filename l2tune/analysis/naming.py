@@ -95,8 +95,8 @@ def named_strengths(t: Estimates) -> list[float]:
 
 
 def who_trains(t: Estimates) -> str:
-    """What l2tune trained is a network; what a user's own code fits may be any model."""
-    return "network" if t.record.trained_by == "l2tune" else "model"
+    """What a trainer trains is a network; what a user's own function fits may be any model."""
+    return "network" if t.record.trained_by in ("l2tune", "trainer") else "model"
 
 
 def is_ours(t: Estimates) -> bool:
