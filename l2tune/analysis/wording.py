@@ -1,8 +1,9 @@
-"""How numbers are written for people: enough digits that two different values never look the same."""
+"""How numbers are written for people: enough digits that two different ones never look the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 from l2tune.metrics import Metric
 from l2tune.penalty.strength import format_lambda, weight_decay
@@ -10,32 +11,52 @@ from l2tune.records.tables import StudyRecord
 
 OPTIMIZERS = {"sgd": "torch.optim.SGD", "adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
 
-_MOST_DIGITS = 12
+_FEWEST_DIGITS, _MOST_DIGITS = 3, 12
+SAME = 1e-9
+"""Numbers that differ by less than this share are one number, computed in two ways."""
 
 
 def amounts(values: Sequence[float], metric: Metric, *, unit: bool = False) -> list[str]:
     """Values of the metric, all with as many digits (three or more) as it takes to tell different ones apart."""
-    for digits in range(3, _MOST_DIGITS):
-        written = [_amount(value, metric, digits) for value in values]
-        if len(set(written)) == len(set(values)):
-            break
-    return [text + _unit(metric) if unit else text for text in written]
+    factor = 100.0 if metric.unit == "%" else 1.0
+    least = 1e-13 * max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    numbers = [factor * value if not abs(value) <= least else 0.0 for value in values]  # no 1e-17 for 0
+    texts = _told_apart(numbers, plain, together=True)
+    return [text + unit_of_value(metric) if unit else text for text in texts]
 
 
 def amount(value: float, metric: Metric, unit: bool = True) -> str:
     """A value of the metric: `0.1234 nats` or `4.56 %`."""
-    return _amount(value, metric, 3) + (_unit(metric) if unit else "")
+    return amounts([value], metric, unit=unit)[0]
 
 
 def change(before: float, after: float, metric: Metric) -> str:
     """`0.107 → 0.0683 nats`."""
     first, second = amounts([before, after], metric)
-    return f"{first} → {second}{_unit(metric)}"
+    return f"{first} → {second}{unit_of_value(metric)}"
+
+
+def unit_of_value(metric: Metric) -> str:
+    """What a value is counted in, with a blank before it; empty for a metric without a unit."""
+    return f" {metric.unit}" if metric.unit else ""
 
 
 def unit_of_difference(metric: Metric) -> str:
     """What a difference of two values is counted in, with a blank before it; empty for a metric without a unit."""
-    return " percentage points" if metric.unit == "%" else _unit(metric)
+    return " percentage points" if metric.unit == "%" else unit_of_value(metric)
+
+
+def lambdas(strengths: Iterable[float]) -> dict[float, str]:
+    """λ → how it is written: three digits, more where another one of these would look the same."""
+    values = list(strengths)
+    return dict(zip(values, _told_apart(values, _exponential), strict=True))
+
+
+def own_numbers(strengths: Iterable[float], record: StudyRecord) -> dict[float, str]:
+    """λ → the number of the study's own parameter, e.g. of C: `3.16`, written as `lambdas` are."""
+    values = list(strengths)
+    own = [record.parameter.scale.from_lambda(value) for value in values]
+    return dict(zip(values, _told_apart(own, _short), strict=True))
 
 
 def paste(record: StudyRecord, strength: float) -> str:
@@ -43,11 +64,15 @@ def paste(record: StudyRecord, strength: float) -> str:
 
     The optimizer is named where l2tune's own trainer trained with it; a study on another scale has its own number.
     """
-    scale = record.parameter.scale
-    if scale.name not in ("lambda", "weight_decay"):
-        return f"{record.parameter.name}={format_lambda(scale.from_lambda(strength))}"
+    if has_own_number(record) and record.parameter.scale.name != "weight_decay":
+        return f"{record.parameter.name}={own_numbers([strength], record)[strength]}"
     optimizer = OPTIMIZERS.get(str(record.settings.get("optimizer"))) if record.trained_by == "l2tune" else None
     return f"weight_decay={format_lambda(weight_decay(strength))}" + (f" in {optimizer}" if optimizer else "")
+
+
+def has_own_number(record: StudyRecord) -> bool:
+    """Whether the user knows the strength by another name or number than λ."""
+    return record.parameter.name != "lambda" or record.parameter.scale.name != "lambda"
 
 
 def count(number: int, noun: str) -> str:
@@ -55,20 +80,66 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def listed(strengths: Sequence[float]) -> str:
-    """`λ = 1e-3, 2e-3, …`: six at most."""
-    shown = [format_lambda(s) for s in strengths[:6]] + (["…"] if len(strengths) > 6 else [])
-    return "λ = " + ", ".join(shown)
+def listed(texts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(part for part in (", ".join(texts[:-1]), *texts[-1:]) if part)
 
 
 def p_value(value: float) -> str:
-    """`p = 0.019`, or `p < 0.001`."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+    """`p = 0.019`, or `p < 0.001`; never on the other side of 0.05."""
+    if value < 0.001:
+        return "p < 0.001"
+    digits = next((d for d in range(2, 16) if (float(f"{value:.{d}g}") < 0.05) == (value < 0.05)), 16)
+    return f"p = {value:.{digits}g}"
 
 
-def _amount(value: float, metric: Metric, digits: int) -> str:
-    return f"{100 * value:.{digits}g}" if metric.unit == "%" else f"{value:.{digits}g}"
+def percentage(share: float) -> str:
+    """`36 %`; not `100 %` for what is less, and not `0 %` for what is more."""
+    percent = 100 * share
+    digits = next((d for d in range(2, _MOST_DIGITS) if float(f"{percent:.{d}g}") < 100 or percent >= 100), 2)
+    return f"{plain(percent, digits)} %"
 
 
-def _unit(metric: Metric) -> str:
-    return f" {metric.unit}" if metric.unit else ""
+def plain(value: float, digits: int) -> str:
+    """A number with so many significant digits, without an exponent where people write none."""
+    if not math.isfinite(value):
+        return _infinite(value)
+    whole = len(str(int(abs(value)))) if 1 <= abs(value) < 1e7 else 1
+    zeros = "#" if digits > _FEWEST_DIGITS and value else ""  # 1.8200 beside 1.8201
+    return f"{value + 0.0:{zeros}.{max(digits, whole)}g}".removesuffix(".")  # + 0.0: no negative zero
+
+
+def _exponential(value: float, digits: int) -> str:
+    """`3.16e-3`, as `format_lambda` writes it."""
+    if value == 0 or not math.isfinite(value):
+        return format_lambda(value)
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _short(value: float, digits: int) -> str:
+    """`3.16` and `40.0`, but `6.32e-3`."""
+    if not math.isfinite(value) or not 1e-2 <= value < 1e3:
+        return _exponential(value, digits)
+    return f"{value:#.{digits}g}".removesuffix(".")
+
+
+def _told_apart(values: Sequence[float], written: Callable[[float, int], str], *, together: bool = False) -> list[str]:
+    """Each value with the fewest digits that tell it from all the others; `together`, all with as many."""
+    kept: list[float] = []
+    for value in values:
+        kept.append(next((k for k in kept if k == value or math.isclose(k, value, rel_tol=SAME)), value))
+    digits = dict.fromkeys(kept, _FEWEST_DIGITS)
+    alike = list(digits)
+    for more in range(_FEWEST_DIGITS, _MOST_DIGITS):
+        texts = [written(value, more) for value in alike]
+        alike = [value for value, text in zip(alike, texts, strict=True) if texts.count(text) > 1]
+        if not alike:
+            break
+        alike = list(digits) if together else alike
+        digits |= dict.fromkeys(alike, more + 1)
+    return [written(value, digits[value]) for value in kept]
+
+
+def _infinite(value: float) -> str:
+    return "not a number" if math.isnan(value) else "∞" if value > 0 else "−∞"
