@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding, Part
 from l2tune.analysis.naming import Naming, is_ours, who_trains
-from l2tune.analysis.shape import balanced, is_worse_above, is_worse_below
+from l2tune.analysis.shape import is_worse_above, is_worse_below
 from l2tune.analysis.wording import SAME, amount, amounts, count, listed, unit_of_value
 
 EDGE = 10**0.25
@@ -165,7 +165,7 @@ def metrics_disagree(t: Estimates, names: Naming) -> Iterator[Finding]:
     other = t.other_best_lambda
     if other is None:
         return
-    (low, high), (first, last) = balanced(t), t.interval
+    (low, high), (first, last) = t.band, t.interval
     if min(low, first, t.best_lambda) <= other <= max(high, last, t.one_se_lambda):
         return
     name = "error" if t.metric.name == "loss" else "loss"

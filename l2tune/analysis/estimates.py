@@ -11,7 +11,7 @@ import pandas as pd
 
 from l2tune.analysis.by_strength import Array, observations_by, table_by_strength
 from l2tune.analysis.paired_test import PairedDifference, compare, standard_errors
-from l2tune.curve.choice import choose_best, choose_one_se
+from l2tune.curve.choice import balanced_band, choose_best, choose_one_se
 from l2tune.curve.observations import fit_curve
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.errors import UserError
@@ -49,7 +49,8 @@ class Estimates:
         best_standard_error: Naive: standard deviation over folds / √k. The curve's where not complete.
         corrected_standard_error: Nadeau and Bengio (2003): folds share training images, so the naive one is too small.
         interval: 95 % credible interval of the minimizer, from the curve; an end of 0 means that λ = 0 is not excluded.
-        band: Lowest and highest λ within one standard error of the best, from the curve: the balanced ones.
+        band: Lowest and highest λ within one standard error of the best, from the curve: the balanced ones, λ_best and
+            λ_1se among them.
         baseline_value: Cross-validated metric at λ = 0, or None where it was not run.
         gain: Cost at λ = 0 minus cost at λ_best (at the best λ > 0 where λ_best is 0), paired by fold; None without
             two folds of each.
@@ -100,8 +101,10 @@ class Estimates:
             naive = float(curve.standard_error([best])[0])
             corrected = naive * math.sqrt(1 + ratio * record.folds)
         gain, gain_lambda = _gain(curve, costs, best, ratio)
+        one_se = max(best, choose_one_se(curve, costs))
+        band = balanced_band(curve, best, one_se)
         table["regime"] = [
-            "diverged" if diverged else curve.regime(strength)
+            "diverged" if diverged else _regime(strength, band)
             for strength, diverged in zip(table["lambda"], table["diverged"], strict=True)
         ]
         table["indistinguishable"] = [
@@ -114,12 +117,12 @@ class Estimates:
             curve=curve,
             strengths=table,
             best_lambda=best,
-            one_se_lambda=max(best, choose_one_se(curve, costs)),
+            one_se_lambda=one_se,
             best_value=metric.score(float(own.mean()) if complete else float(curve.mean([best])[0])),
             best_standard_error=naive,
             corrected_standard_error=corrected,
             interval=curve.interval,
-            band=curve.band,
+            band=band,
             baseline_value=float(baseline.iloc[0]) if len(baseline) else None,
             gain=gain,
             gain_lambda=gain_lambda,
@@ -169,7 +172,7 @@ class Estimates:
         trials = self.record.trials
         pairs = zip(trials["trial"], trials["lambda"], strict=True)
         return {
-            int(trial): by_strength.get(strength, self.curve.regime(strength) if self.curve else "diverged")
+            int(trial): by_strength.get(strength, _regime(strength, self.band) if self.curve else "diverged")
             for trial, strength in pairs
             if self.curve is not None or strength in by_strength
         }
@@ -184,6 +187,12 @@ class Estimates:
         """The row of `strengths` of this very λ."""
         rows = self.strengths[self.strengths["lambda"] == strength]
         return rows.iloc[0] if len(rows) else None
+
+
+def _regime(strength: float, band: tuple[float, float]) -> Regime:
+    """On which side of the balanced band λ lies: weaker penalties overfit, stronger ones underfit."""
+    low, high = band
+    return "overfit" if strength < low else "underfit" if strength > high else "balanced"
 
 
 def _size_ratio(record: StudyRecord) -> float:

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding
 from l2tune.analysis.naming import Naming, who_trains
@@ -17,15 +15,12 @@ from l2tune.analysis.wording import SAME, amounts, unit_of_value
 
 Side = Literal["weaker", "stronger"]
 
-ONE_SE_REACH = 10**0.05 * (1 + SAME)
-"""How far above the curve's own λ_1se a strength that was tried is taken for it (`choose_one_se`)."""
-
 
 def shape(t: Estimates, names: Naming) -> Iterator[Finding]:
     """What happens left and right of the balanced band."""
     curve = t.curve
     assert curve is not None
-    low, high = balanced(t)
+    low, high = t.band
     if not low <= t.best_lambda <= high:
         yield Finding(
             "two-valleys",
@@ -47,31 +42,14 @@ def shape(t: Estimates, names: Naming) -> Iterator[Finding]:
     yield Finding(kind, "shape", sentence[0].upper() + sentence[1:] + ".")
 
 
-def balanced(t: Estimates) -> tuple[float, float]:
-    """The balanced band, up to λ_best and λ_1se where those lie between its end and the curve's next point.
-
-    They are strengths that were tried, and the band's ends are points of the curve's grid.
-    """
-    assert t.curve is not None
-    (low, high), grid = t.band, t.curve.grid
-    above = float(grid[min(int(np.searchsorted(grid, high, side="right")), len(grid) - 1)])
-    below = float(grid[max(int(np.searchsorted(grid, low, side="left")) - 1, 0)])
-    broken = t.strengths["lambda"][t.strengths["diverged"] > 0].tolist()
-    for strength in (t.best_lambda, t.one_se_lambda):
-        if strength not in broken or strength == t.best_lambda:
-            high = max(high, strength) if strength <= max(above, t.band[1] * ONE_SE_REACH) else high
-            low = min(low, strength) if strength >= below else low
-    return low, high
-
-
 def is_worse_below(t: Estimates) -> bool:
     """Whether the curve leaves the band on the left, down to the weakest penalty that it knows."""
-    return t.curve is not None and balanced(t)[0] > t.curve.grid[0]
+    return t.curve is not None and t.band[0] > t.curve.grid[0]
 
 
 def is_worse_above(t: Estimates) -> bool:
     """Whether the curve leaves the band on the right."""
-    return t.curve is not None and balanced(t)[1] < t.curve.grid[-1]
+    return t.curve is not None and t.band[1] < t.curve.grid[-1]
 
 
 def _flat(t: Estimates, names: Naming) -> Finding:

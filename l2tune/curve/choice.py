@@ -12,6 +12,9 @@ from l2tune.curve.regularization_curve import RegularizationCurve
 INDISTINGUISHABLE = 0.1
 """Share of a standard error by which the expected costs of two strengths differ at most, to count as one."""
 
+ONE_SE_REACH = 10**0.05 * (1 + 1e-9)
+"""So far above the curve's λ_1se a strength that was tried may lie to be taken for it."""
+
 Costs = Mapping[float, NDArray[np.float64]]
 """λ → (folds,) costs of its folds, NaN where a fold is not done."""
 
@@ -26,17 +29,34 @@ def choose_best(curve: RegularizationCurve, costs: Costs) -> float:
     whole = [float(s) for s in near if folds_done(costs[s]) >= curve.folds]
     if whole:
         return min(whole, key=lambda s: float(costs[s].mean()))
-    some = [float(s) for s in near if s > 0]
+    some = [float(s) for s in near if s > 0 and not has_diverged(costs[s])]
     if curve.best_lambda == 0 or not some:
         return curve.best_lambda
     return max(some, key=lambda s: (folds_done(costs[s]), -curve.mean(s)[0]))
 
 
 def choose_one_se(curve: RegularizationCurve, costs: Costs) -> float:
-    """λ_1se: of the strengths tried close to the curve's, the one with most folds done."""
-    low, high = curve.one_se_lambda / 10**0.2, curve.one_se_lambda * 10**0.05
-    near = [strength for strength in costs if low <= strength <= high and strength >= curve.best_lambda]
+    """λ_1se: of the strengths tried close to the curve's, the one with most folds done, none diverged."""
+    low, high = curve.one_se_lambda / 10**0.2, curve.one_se_lambda * ONE_SE_REACH
+    near = [s for s in costs if low <= s <= high and s >= curve.best_lambda and not has_diverged(costs[s])]
     return max(near, key=lambda s: (folds_done(costs[s]), s)) if near else curve.one_se_lambda
+
+
+def balanced_band(curve: RegularizationCurve, best: float, one_se: float) -> tuple[float, float]:
+    """The curve's band, up to λ_best and λ_1se where those lie between its end and the curve's next point.
+
+    They are strengths that were tried, and the band's ends are points of the curve's grid.
+    """
+    (low, high), grid = curve.band, curve.grid
+    above = max(float(grid[min(int(np.searchsorted(grid, high, side="right")), len(grid) - 1)]), high * ONE_SE_REACH)
+    below = float(grid[max(int(np.searchsorted(grid, low, side="left")) - 1, 0)])
+    inside = [strength for strength in (best, one_se) if below <= strength <= above]
+    return min([low, *inside]), max([high, *inside])
+
+
+def has_diverged(costs: NDArray[np.float64]) -> bool:
+    """Whether a fold diverged."""
+    return bool(np.isinf(costs).any())
 
 
 def folds_done(costs: NDArray[np.float64]) -> int:

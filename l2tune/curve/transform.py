@@ -24,6 +24,9 @@ be the choice for a loss alone: regret 0.055 standard errors against 0.056, 24.9
 _NOISE = 0.05
 """Noise of a fold, in such units, expected before there are data."""
 
+_NOISE_OF_STEPS = 2.0
+"""The same of a metric that counts (an error rate in percent, say), in its steps: a binomial's is one to four."""
+
 _NOISE_OF_PROPORTION = 0.5
 """Noise of a fold's error rate, in standard deviations of a binomial: most images are wrong, or right, at any λ."""
 
@@ -43,12 +46,14 @@ class OutcomeTransform:
 
     Attributes:
         images: Per fold, as far as proportions tell; infinite for other kinds, of which there is no such number.
+        step: Of which the differences of other costs are multiples; 0 if they are of none.
         start: y (before standardizing) from which it is compressed.
         lowest: Of the costs.
         unit: Of the costs.
     """
 
     images: float
+    step: float
     start: float
     lowest: float
     unit: float
@@ -61,7 +66,8 @@ class OutcomeTransform:
         lowest = float(cost.min())
         unit = _UNIT * (float(np.quantile(cost, 0.75)) - lowest) or float(cost.mean()) - lowest or 1.0
         images = _images(cost, fold) if metric.kind == "proportion" else np.inf
-        bare = cls(images, np.inf, lowest, unit, 0.0, 1.0)
+        step = _step(cost, fold) if metric.kind != "proportion" else 0.0
+        bare = cls(images, step, np.inf, lowest, unit, 0.0, 1.0)
         bare = replace(bare, start=float(np.quantile(bare._outer(cost), 0.25)))
         y = bare._y(cost)
         spread = float(y.std())
@@ -88,8 +94,9 @@ class OutcomeTransform:
     @property
     def expected_noise(self) -> float:
         """Prior median of the noise, standardized."""
-        noise = _NOISE_OF_PROPORTION / (2 * np.sqrt(self.images)) if self.is_of_proportions else _NOISE
-        return float(noise / self.spread)
+        if self.is_of_proportions:
+            return float(_NOISE_OF_PROPORTION / (2 * np.sqrt(self.images)) / self.spread)
+        return float(max(_NOISE, _NOISE_OF_STEPS * self.step / self.unit) / self.spread)
 
     @property
     def _scale(self) -> float:
@@ -146,14 +153,25 @@ class InputWarp:
 
 
 def worst_cost(cost: Array, metric: Metric) -> float:
-    """What a diverged fit counts as: worse than all that were seen, by as much as the worst is above the best.
+    """What a diverged fit counts as: worse than all that were seen, by thrice the distance from the best to the worst.
 
     So a λ at which training breaks never counts as good as one that merely scores badly.
     """
     low, high = float(cost.min()), float(cost.max())
     if metric.kind == "proportion":
-        return min(1.0, 2 * high - low) if high > low else 0.5 * (1.0 + high)
-    return 2 * high - low if high > low else high + (abs(high) or 1.0)
+        return min(1.0, 4 * high - 3 * low) if high > low else 0.5 * (1.0 + high)
+    return 4 * high - 3 * low if high > low else high + (abs(high) or 1.0)
+
+
+def _step(cost: Array, fold: Folds) -> float:
+    """The largest number of which all differences within a fold are multiples; 0 if they are of none, or too few."""
+    gaps = np.concatenate([np.diff(np.unique(cost[fold == k])) for k in np.unique(fold)])
+    gaps = gaps[gaps > 1e-9 * max(float(np.ptp(cost)), 1e-300)]
+    if len(gaps) < 4:
+        return 0.0
+    multiples = gaps / gaps.min()
+    counts = np.abs(multiples - np.rint(multiples)).max() < 0.01 and multiples.max() > 1.5
+    return float(gaps.min()) if counts else 0.0
 
 
 def _images(cost: Array, fold: Folds) -> float:

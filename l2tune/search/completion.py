@@ -19,10 +19,18 @@ def queue_completion(
 ) -> None:
     """Queue this λ, with these other parameters, for all its folds, which are not pruned.
 
+    Where a trial of the same parameters is running, its own folds become wanted: none is trained twice.
+
     Args:
         marks: Further user attributes of the trial.
     """
     params = _params(study, strength, others)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if params and trial.params == params:
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):
+                for key, value in ({COMPLETE: True} | (marks or {})).items():
+                    mark_trial(study, trial, key, value)
+                return
     study.enqueue_trial(params, user_attrs={COMPLETE: True} | (marks or {}))
     # Storages know no common lock: whoever looks last sees all copies, and withdraws those not yet taken.
     copies = [t for t in study.get_trials(deepcopy=False) if _is_open_or_done(t, params)]
