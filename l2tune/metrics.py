@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     Number = TypeVar("Number", float, NDArray[np.float64])
 else:
     Number = TypeVar("Number")
+
+_GUESSES: Mapping[str, Callable[[int], float]] = {
+    "ln K": math.log,
+    "1 - 1/K": lambda classes: 1 - 1 / classes,
+    "1/K": lambda classes: 1 / classes,
+}
 
 Kind = Literal["positive", "proportion", "real"]
 
@@ -38,7 +44,7 @@ class Metric:
         kind: `positive`: never below 0, and 0 is perfect; `proportion`: within 0..1; `real`: any number. A kind is
             a promise, and a score that breaks it is refused.
         unit: Of a value as it is written, e.g. `nats`; `%` writes proportions as percentages.
-        guess: What guessing scores, where that is one number.
+        guess: What guessing scores, a number or a formula of K equally frequent classes; None where neither is known.
 
     Raises:
         UserError: The name cannot be one, or the kind is unknown.
@@ -48,7 +54,7 @@ class Metric:
     maximize: bool = False
     kind: Kind = "real"
     unit: str = ""
-    guess: float | None = None
+    guess: float | Literal["ln K", "1 - 1/K", "1/K"] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip() or not self.name.isprintable():
@@ -77,11 +83,9 @@ class Metric:
 
     def guessing(self, classes: int | None) -> float | None:
         """What guessing among equally frequent classes scores; None where that is not known."""
-        if self.guess is not None:
+        if not isinstance(self.guess, str):
             return self.guess
-        if classes is None or classes < 2 or self != BUILT_IN.get(self.name):
-            return None
-        return {"loss": math.log(classes), "error": 1 - 1 / classes, "accuracy": 1 / classes}.get(self.name)
+        return None if classes is None or classes < 2 else _GUESSES[self.guess](classes)
 
     def check(self, score: float, where: str = "") -> float:
         """The score, if it is one that this kind of metric can have; NaN and infinity mean a fit that diverged.
@@ -96,7 +100,7 @@ class Metric:
             fix = f"give a share, or name the metric otherwise, e.g. Metric('{self.name}_percent', kind='real')"
             raise UserError(f"{self.name} {score:g} is outside 0..1", at, fix)
         if self.kind == "positive" and score < 0:
-            fix = f"a {self.name} is never negative: name the metric otherwise, e.g. Metric('nll')"
+            fix = "it is never negative; a metric of another name, Metric('NAME'), may have any number"
             raise UserError(f"{self.name} {score:g} is below 0", at, fix)
         return min(max(score, 0.0), 1.0) if self.kind == "proportion" else score
 
@@ -108,9 +112,9 @@ class Metric:
 BUILT_IN: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("loss", kind="positive", unit="nats"),
-        Metric("error", kind="proportion", unit="%"),
-        Metric("accuracy", maximize=True, kind="proportion", unit="%"),
+        Metric("loss", kind="positive", unit="nats", guess="ln K"),
+        Metric("error", kind="proportion", unit="%", guess="1 - 1/K"),
+        Metric("accuracy", maximize=True, kind="proportion", unit="%", guess="1/K"),
         Metric("mse", kind="positive"),
         Metric("r2", maximize=True, guess=0.0),
         Metric("auc", maximize=True, kind="proportion", guess=0.5),

@@ -105,6 +105,7 @@ class CrossValidationObjective:
         refit: With `fit`: `refit(strength, seed)` trains on all training data and returns a model, or (model, scores);
             `Tradeoff.refit` calls it.
         folds: Number of folds, or with `fit` any splitter with `get_n_splits()`.
+        classes: With `fit`: how many classes there are, so that the verdict can tell what guessing would score.
         steps: What a step is, `fold` or `epoch`; by default as the study's pruner needs it.
         metric: What λ is chosen by: a `Metric`, or a name. By default the validation loss.
         parameter: Name of the strength in the study.
@@ -126,6 +127,7 @@ class CrossValidationObjective:
         trainer: Trainer | None = None,
         refit: Callable[[float, int], Any] | None = None,
         folds: Any = 5,
+        classes: int | None = None,
         steps: Steps | None = None,
         metric: str | Metric | None = None,
         parameter: str = DEFAULT_NAME,
@@ -147,6 +149,8 @@ class CrossValidationObjective:
             fix = "give a function refit(strength, seed) together with fit"
             raise UserError(f"refit={refit!r} cannot be used", "CrossValidationObjective", fix)
         if fit is None and trainer is None:
+            if classes is not None:
+                raise UserError(f"{classes} was given", "classes", "leave it out: the images tell")
             if not isinstance(folds, int) or isinstance(folds, bool):
                 raise UserError(
                     f"{folds!r} is not a number", "folds", "give a number of folds (a splitter goes with your own fit)"
@@ -155,6 +159,7 @@ class CrossValidationObjective:
             return
         undeclared = UNDECLARED if fit is not None else BUILT_IN["loss"]  # a Trainer's loss is in nats
         self.metric = undeclared if metric is None else as_metric(metric)
+        self.data = {} if classes is None else {"classes": classes}
         count = trainer.folds if trainer is not None else _count_splits(folds)
         idle = next((name for name in settings if name not in FUNCTION_SETTINGS), None)
         if idle is not None:

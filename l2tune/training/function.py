@@ -152,7 +152,8 @@ class FunctionRun:
             what = f"fit gave the scores {', '.join(map(str, given)) or 'nothing'}, no {metric.name!r} among them"
             raise UserError(what, where, f"give {wanted!r}, or name another metric=")
         numbers = {str(name): _number(name, score, where) for name, score in named.items()}
-        metric.check(numbers[wanted], where)
+        for name in (wanted, f"train_{metric}", f"test_{metric}"):
+            metric.check(numbers.get(name, math.nan), where)
         return EpochScores(
             member=member,
             epoch=self._epoch,

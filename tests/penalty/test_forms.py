@@ -45,8 +45,8 @@ def test_the_settings_list_the_forms_that_there_are():
 
 def test_an_unknown_form_is_refused():
     with pytest.raises(UserError) as refused:
-        form_of("l3")
-    assert str(refused.value) == f"penalty: 'l3' is no form of the penalty; known are {', '.join(FORMS)}"
+        form_of("no-such-form")
+    assert str(refused.value) == f"penalty: 'no-such-form' is no form of the penalty; known are {', '.join(FORMS)}"
 
 
 def test_a_form_that_does_nothing_cannot_be_written():

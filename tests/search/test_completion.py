@@ -4,6 +4,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from l2tune.records.claims import is_wanted_whole
 from l2tune.records.keys import AUDIT, COMPLETE
 from l2tune.search.completion import queue_completion
 from l2tune.search.storage import open_storage
@@ -27,7 +28,17 @@ def test_a_strength_that_two_workers_queue_at_once_runs_once(tmp_path: Path, url
     assert running.suggest_float("lambda", 1e-6, 1.0, log=True) == 1e-3
     assert running.user_attrs[COMPLETE]
     queue_completion(other_worker, 1e-3)
-    assert states(study) == ["RUNNING", "FAIL", "WAITING", "FAIL"]
+    assert states(study) == ["RUNNING", "FAIL", "WAITING"]
+
+
+def test_a_strength_that_is_running_is_finished_by_its_own_trial() -> None:
+    study = optuna.create_study()
+    running = study.ask()
+    running.suggest_float("lambda", 1e-6, 1.0, log=True)
+    assert not is_wanted_whole(study.trials[0])
+    queue_completion(study, running.params["lambda"])
+    assert states(study) == ["RUNNING"]
+    assert is_wanted_whole(study.trials[0])
 
 
 def test_a_strength_whose_completion_came_to_nothing_is_queued_again() -> None:

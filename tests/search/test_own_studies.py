@@ -119,7 +119,7 @@ def test_a_name_that_does_not_tell_which_way_is_better_is_asked_about() -> None:
     [
         ("error", 12.5, "error 12.5 is outside 0..1; give a share"),
         ("accuracy", 97.0, "accuracy 97 is outside 0..1; give a share"),
-        ("loss", -0.3, "loss -0.3 is below 0; a loss is never negative"),
+        ("loss", -0.3, "loss -0.3 is below 0; it is never negative"),
     ],
 )
 def test_a_score_that_its_metric_cannot_have_is_refused(metric: str, value: float, line: str) -> None:

@@ -158,8 +158,8 @@ def test_a_network_without_regularized_weights_trains():
     ("settings", "line"),
     [
         (
-            {"penalty": {"form": "l3"}},
-            "penalty: 'l3' is no form of the penalty; known are " + ", ".join(FORMS),
+            {"penalty": {"form": "no-such-form"}},
+            "penalty: 'no-such-form' is no form of the penalty; known are " + ", ".join(FORMS),
         ),
         (
             {"training": {"optimizer": "rmsprop"}},

@@ -34,7 +34,7 @@ def test_bfloat16_is_for_float32_weights_and_by_default_for_cuda(small, precisio
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"penalty": "l3"}, "penalty: 'l3' is no form of the penalty; known are "),
+        ({"penalty": "no-such-form"}, "penalty: 'no-such-form' is no form of the penalty; known are "),
         ({"optimizer": "rmsprop"}, "optimizer: 'rmsprop' is no optimizer; known are sgd, adam, adamw"),
         ({"precision": "float8"}, "precision: 'float8' is no precision; known are auto, float32, bfloat16"),
     ],
