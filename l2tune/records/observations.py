@@ -68,15 +68,23 @@ def strength_of(trial: FrozenTrial, parameter: StrengthParameter = DEFAULT) -> f
     return 0.0 if strength is None and trial.intermediate_values else strength
 
 
-def finished_folds(study: optuna.Study, parameter: StrengthParameter, metric: Metric) -> list[FinishedFold]:
+def finished_folds(
+    study: optuna.Study,
+    parameter: StrengthParameter,
+    metric: Metric,
+    trials: Sequence[FrozenTrial] | None = None,
+) -> list[FinishedFold]:
     """All finished folds, of running and pruned trials too, each once, in the order of the trials.
 
     A study of the user's own reports one value per fold: its steps, in their order, are the folds.
 
+    Args:
+        trials: As they were read before: other workers may have told more since. By default as they are now.
+
     Raises:
         UserError: A value cannot be one of the metric.
     """
-    trials = study.get_trials(deepcopy=False)
+    trials = study.get_trials(deepcopy=False) if trials is None else trials
     if not is_described(study):
         _check_steps(study, trials)
     steps = sorted({step for trial in trials for step in trial.intermediate_values})
@@ -100,6 +108,7 @@ def observations(
     *,
     metric: Metric | None = None,
     others: Others | None = None,
+    trials: Sequence[FrozenTrial] | None = None,
 ) -> Observations:
     """What curve, sampler, pruner, stopping rule and analysis know of a study.
 
@@ -107,14 +116,15 @@ def observations(
         parameter: The strength; by default as the study tells.
         metric: By default the study's own.
         others: Values of the other parameters; by default those that are best now.
+        trials: As they were read before; by default as they are now.
 
     Raises:
         UserError: Which parameter is the strength is not known, or a value cannot be one of the metric.
     """
     parameter = known_parameter(study, parameter)
     metric = metric or metric_of(study)
-    trials = study.get_trials(deepcopy=False)
-    every = finished_folds(study, parameter, metric)
+    trials = study.get_trials(deepcopy=False) if trials is None else trials
+    every = finished_folds(study, parameter, metric, trials)
     if others is None:
         others = best_others(every)
     folds = [fold for fold in every if fold.others == others]

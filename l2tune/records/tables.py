@@ -100,15 +100,16 @@ def read_study(
     """
     parameter = known_parameter(study, parameter)
     metric = metric or metric_of(study)
-    seen = observations(study, parameter, metric=metric)
+    snapshot = study.get_trials(deepcopy=False)  # once: other workers may be telling more
+    seen = observations(study, parameter, metric=metric, trials=snapshot)
     others = tuple(seen.others.items())
-    final = {(f.trial, f.fold): f for f in finished_folds(study, parameter, metric) if f.others == others}
+    final = {(f.trial, f.fold): f for f in finished_folds(study, parameter, metric, snapshot) if f.others == others}
     fits: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
     predictions: list[dict[str, Any]] = []
-    for trial in study.get_trials(deepcopy=False):
+    for trial in snapshot:
         strength = strength_of(trial, parameter)
         if strength is None or trial.state == TrialState.WAITING:
             continue

@@ -160,3 +160,22 @@ def test_the_tables_of_an_empty_study_have_their_columns() -> None:
     assert list(record.fits.columns[:4]) == ["trial", "lambda", "fold", "state"]
     assert len(record.fits) == len(record.trials) == len(record.predictions) == 0
     assert record.folds == 1, "as many as a first fold needs"
+
+
+def test_all_tables_are_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker tells a result between two reads: counts of λ in the tables and in the observations must agree."""
+    study = described()
+    add_trial(study, 0.0, {0: FoldRecord.of(history([3.0]))})
+    get_trials = type(study).get_trials
+
+    def another_worker_is_faster(self: optuna.Study, *args: object, **named: object) -> object:
+        found = get_trials(self, *args, **named)  # type: ignore[arg-type]
+        monkeypatch.setattr(type(study), "get_trials", get_trials)
+        add_trial(study, 10.0 ** -len(found), {0: FoldRecord.of(history([1.0]))})
+        monkeypatch.setattr(type(study), "get_trials", another_worker_is_faster)
+        return found
+
+    monkeypatch.setattr(type(study), "get_trials", another_worker_is_faster)
+    record = read_study(study)
+    assert set(record.fits.loc[record.fits["final"], "lambda"]) == set(record.observations.strength)
+    assert set(record.trials["lambda"]) == set(record.observations.strength)

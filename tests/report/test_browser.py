@@ -119,10 +119,16 @@ def test_names_are_text_in_figures_and_tables(
     assert said == []
     assert page.locator("a[href*='y.org'], .figure [*|href*='y.org']").count() == 0
     assert HOSTILE[:20] in (page.text_content("#tradeoff .ytitle") or "")
-    points = page.locator("#tradeoff .subplot.xy .points path")
-    box = points.nth(4).bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    plot = page.locator("#tradeoff .nsewdrag").first.bounding_box()
+    boxes = [point.bounding_box() for point in page.locator("#tradeoff .subplot.xy .points path").all()]
+    assert plot is not None
+    centers = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes if box]
+    x, y = next(
+        (x, y)
+        for x, y in centers
+        if plot["x"] + 5 < x < plot["x"] + plot["width"] - 5 and plot["y"] + 5 < y < plot["y"] + plot["height"] - 5
+    )
+    page.mouse.move(x, y)
     page.wait_for_selector("#tradeoff .hovertext")
     assert HOSTILE in (page.text_content("#tradeoff .hoverlayer") or "")
     assert page.locator("#tradeoff .hoverlayer a").count() == 0
