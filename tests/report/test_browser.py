@@ -119,6 +119,7 @@ def test_names_are_text_in_figures_and_tables(
     assert said == []
     assert page.locator("a[href*='y.org'], .figure [*|href*='y.org']").count() == 0
     assert HOSTILE[:20] in (page.text_content("#tradeoff .ytitle") or "")
+    page.locator("#tradeoff").scroll_into_view_if_needed()
     plot = page.locator("#tradeoff .nsewdrag").first.bounding_box()
     boxes = [point.bounding_box() for point in page.locator("#tradeoff .subplot.xy .points path").all()]
     assert plot is not None
