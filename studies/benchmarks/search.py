@@ -482,6 +482,20 @@ def _grouped(outcomes: Sequence[Outcome]) -> dict[tuple[str, str], list[Outcome]
     return groups
 
 
+def updated(table: pd.DataFrame, about: dict[str, Any], before: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows measured now among those of results measured before, in the same order, and when each was measured."""
+    old = pd.DataFrame(before["table"])
+    rows = pd.concat([table, old[~old["strategy"].isin(set(table["strategy"]))]], ignore_index=True)
+    names, order = old["recording"].unique().tolist(), list(STRATEGIES)
+    place = [
+        (names.index(r) if r in names else len(names), order.index(s))
+        for r, s in zip(rows["recording"], rows["strategy"], strict=True)
+    ]
+    rows = rows.iloc[sorted(range(len(rows)), key=place.__getitem__)].reset_index(drop=True)
+    measured = before.get("measured") or dict.fromkeys(old["strategy"].unique().tolist(), before["date"])
+    return rows, about | {"measured": measured | about["measured"]}
+
+
 def markdown(table: pd.DataFrame) -> str:
     """The table, one section per recording."""
     lines = []
@@ -568,6 +582,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--picture", action="store_true", help="draw gain against fits, too (needs kaleido)")
+    parser.add_argument("--update", action="store_true", help="keep the other strategies' rows of the results in --out")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args()
     folders = [HERE / "recordings", *given.recordings]
@@ -589,6 +604,8 @@ def main() -> None:
         ]
         outcomes = [job.result() for job in jobs]
     table = summarize(outcomes)
+    file = f"{'synthetic' if given.synthetic else 'search'}-{given.metric}"
+    file += f"-{given.disguise}" if given.disguise else ""
     names = ("l2tune", "optuna", "numpy", "scipy", "torch")
     about = {
         "date": datetime.date.today().isoformat(),
@@ -596,6 +613,7 @@ def main() -> None:
         "seeds": given.seeds,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in names},
         "seconds": round(time.perf_counter() - began),
+        "measured": dict.fromkeys(strategies, datetime.date.today().isoformat()),
     }
     recordings = [Recording(source, given.metric) for source in sources if isinstance(source, Path)]
     early = pd.DataFrame([{"recording": r.name} | rank_correlations(r) for r in recordings])
@@ -616,15 +634,19 @@ def main() -> None:
         for o in outcomes
         if o.strategy == "l2tune"
     ]
+    if given.update:
+        table, about = updated(table, about, json.loads((given.out / f"{file}.json").read_text()))
     content = about | {
         "table": json.loads(table.round(4).to_json(orient="records")),
         "rank correlation": json.loads(early.round(3).to_json(orient="records")),
         "searches": searches,
     }
-    file = f"{'synthetic' if given.synthetic else 'search'}-{given.metric}"
-    file += f"-{given.disguise}" if given.disguise else ""
     (given.out / f"{file}.json").write_text(json.dumps(_without_nan(content), separators=(",", ":")) + "\n")
     head = f"# Search strategies, validation {given.metric}, {given.seeds} seeds each, {about['date']}\n\n"
+    earlier = {day for day in about["measured"].values() if day != about["date"]}
+    if earlier:
+        rest = sorted(name for name, day in about["measured"].items() if day == about["date"])
+        head += f"Measured on {about['date']}: {', '.join(rest)}; the others on {', '.join(sorted(earlier))}.\n\n"
     tail = f"## {EARLY}\n\n{rows_as_markdown(early)}\n" if recordings else ""
     (given.out / f"{file}.md").write_text(head + markdown(table) + tail)
     if given.picture:
