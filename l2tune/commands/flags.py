@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 from cyclopts import CoercionError, Group, Parameter, Token
 
 from l2tune.errors import UserError
+from l2tune.penalty.strength import ScaleName
 from l2tune.settings import PLACES, field_of
 
 _GROUPS = {
@@ -26,6 +27,10 @@ _GROUPS = {
         }.items()
     )
 }
+
+
+OwnParameter = Annotated[str | None, Parameter(help="Name of the strength, where a study of your own does not tell it")]
+OwnScale = Annotated[ScaleName | None, Parameter(help="What its numbers are")]
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:

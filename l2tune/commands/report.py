@@ -6,18 +6,16 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from l2tune.commands.flags import OwnParameter, OwnScale
+
 
 def report_command(
     study: Annotated[str, Parameter(help="Name of the study")],
     /,
     *,
     storage: Annotated[str, Parameter(help="Storage of the search")] = "sqlite:///l2tune.db",
-    parameter: Annotated[
-        str | None, Parameter(help="Name of the strength, where a study of your own does not tell it")
-    ] = None,
-    scale: Annotated[
-        Literal["lambda", "weight_decay", "alpha", "C"] | None, Parameter(help="What its numbers are")
-    ] = None,
+    parameter: OwnParameter = None,
+    scale: OwnScale = None,
     out: Annotated[str | None, Parameter(help="Folder for the results (default: runs/STUDY)")] = None,
     format: Annotated[
         tuple[Literal["html", "png", "json", "csv"], ...],

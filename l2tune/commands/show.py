@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
+
+from l2tune.commands.flags import OwnParameter, OwnScale
 
 
 def show_command(
@@ -12,12 +14,8 @@ def show_command(
     /,
     *,
     storage: Annotated[str, Parameter(help="Storage of the search")] = "sqlite:///l2tune.db",
-    parameter: Annotated[
-        str | None, Parameter(help="Name of the strength, where a study of your own does not tell it")
-    ] = None,
-    scale: Annotated[
-        Literal["lambda", "weight_decay", "alpha", "C"] | None, Parameter(help="What its numbers are")
-    ] = None,
+    parameter: OwnParameter = None,
+    scale: OwnScale = None,
 ) -> None:
     """Print a study's verdict and curve. Nothing is trained or written."""
     from l2tune.commands.results import print_verdict
