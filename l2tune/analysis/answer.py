@@ -85,7 +85,7 @@ def nothing_learned(t: Estimates, names: Naming) -> Iterator[Finding]:
             f"({values}, which may be the luck of {count(t.record.folds, 'fold')})."
         )
     else:
-        text = f"No λ helps: at none is held-out data predicted clearly better than by guessing ({values})."
+        text = f"No λ makes it useful: at none is held-out data predicted clearly better than by guessing ({values})."
     yield Finding("nothing-learned", "answer", text)
     fitted = t.strengths.dropna(subset=["train"])
     if not len(fitted):

@@ -135,7 +135,7 @@ def test_normalization_layers(analyse: Callable[..., Tradeoff]) -> None:
 def test_labels_at_random(analyse: Callable[..., Tradeoff]) -> None:
     t = analyse(lambda s: 2.33 + 0.5 * (s < 1e-3), lambda s: 0.01 + 2.29 * (s > 1e-3))
     assert kinds(t) == {"nothing-learned", "memorized"}
-    assert "No λ helps" in t.verdict
+    assert "No λ makes it useful" in t.verdict
     assert "check that the labels belong to the inputs" in t.verdict
 
 
@@ -349,7 +349,9 @@ def test_what_may_be_luck_is_not_said_to_be_nothing(
         "1.6 at best, 2.3 nats by guessing, which may be the luck of 2 folds). It does learn"
     )
     assert "whether any of that carries over cannot be told yet" in lucky
-    assert useless.startswith("No λ helps: at none is held-out data predicted clearly better than by guessing")
+    assert useless.startswith(
+        "No λ makes it useful: at none is held-out data predicted clearly better than by guessing"
+    )
     assert "nothing of that carries over: check that the labels belong to the inputs" in useless
 
 

@@ -306,8 +306,8 @@ def read_only_baseline(r: Reader, text: str) -> None:
 @reads("nothing-learned")
 def read_nothing_learned(r: Reader, text: str) -> None:
     found = r.match(
-        r"(?:No λ helps: at none is held-out data predicted clearly better than by guessing|No λ can be named yet: at "
-        r"none is held-out data predicted measurably better than by guessing) \(validation "
+        r"(?:No λ makes it useful: at none is held-out data predicted clearly better than by guessing|"
+        r"No λ can be named yet: at none is held-out data predicted measurably better than by guessing) \(validation "
         rf"{r.name} (?P<best>{NUM}) at best, (?P<guess>{NUM}){r.unit} by guessing(?:, which may be the luck of "
         r"(?P<folds>\d+) folds?)?\)\.",
         text,
@@ -347,7 +347,7 @@ def read_training(r: Reader, text: str) -> None:
             "that carries over cannot be told yet: more data or folds would tell)\\.",
             text,
         )
-        assert (found["nothing"] is not None) == r.openings[0].startswith("No λ helps")
+        assert (found["nothing"] is not None) == r.openings[0].startswith("No λ makes it useful")
         row = t.row(r.find(found["at"] or ""))
         assert row is not None
         assert row["train"] == best
