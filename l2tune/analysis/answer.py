@@ -24,8 +24,14 @@ def answer(t: Estimates, names: Naming) -> Iterator[Finding]:
     best = f"{'' if names.folds(t.best_lambda) else 'about '}{names.own(t.best_lambda) or names.equal(t.best_lambda)}"
     written = f": {paste(t.record, t.best_lambda)}" if names.own(t.best_lambda) is None else ""
     rest = f"{written} ({_how_sure(t, names)})."
-    if proven == "worse":
+    if proven == "worse" and t.gain_lambda == t.best_lambda:
         text = f"No clear answer yet: on the folds of both, λ = 0 scores better than the curve's best, {best}{rest}"
+        yield Finding("disputed", "answer", text)
+    elif proven == "worse":
+        text = (
+            f"No clear answer yet: by the curve the best is {best}{rest.removesuffix('.')}, but on the folds of both, "
+            f"λ = 0 scores measurably better than {names.both(t.gain_lambda or 0.0)}, the best that was run."
+        )
         yield Finding("disputed", "answer", text)
     elif proven == "equal":
         by = "by the curve the best is" if t.gain and t.gain.mean <= 0 else "the best is"
@@ -67,16 +73,20 @@ def lowest_cost(t: Estimates) -> float:
 
 
 def nothing_learned(t: Estimates, names: Naming) -> Iterator[Finding]:
-    """No λ predicts better than guessing."""
+    """No λ predicts better than guessing, or so little better that it may be luck."""
     metric, guess = t.metric, t.guess
     assert guess is not None
     best, guessed = amounts([metric.score(lowest_cost(t)), guess], metric)
-    yield Finding(
-        "nothing-learned",
-        "answer",
-        f"No λ helps: at none is held-out data predicted clearly better than by guessing (validation {metric} {best} "
-        f"at best, {guessed}{unit_of_value(metric)} by guessing).",
-    )
+    values = f"validation {metric} {best} at best, {guessed}{unit_of_value(metric)} by guessing"
+    lucky = lowest_cost(t) < metric.cost(guess) - _least_margin(t)
+    if lucky:
+        text = (
+            "No λ can be named yet: at none is held-out data predicted measurably better than by guessing "
+            f"({values}, which may be the luck of {count(t.record.folds, 'fold')})."
+        )
+    else:
+        text = f"No λ makes it useful: at none is held-out data predicted clearly better than by guessing ({values})."
+    yield Finding("nothing-learned", "answer", text)
     fitted = t.strengths.dropna(subset=["train"])
     if not len(fitted):
         yield Finding("not-trained", "shape", "Check the training before λ: what it does on its own data is not known.")
@@ -86,12 +96,16 @@ def nothing_learned(t: Estimates, names: Naming) -> Iterator[Finding]:
     guess_cost = metric.cost(guess)
     learned = cost < MEMORIZED * guess_cost if metric.kind != "real" else cost < guess_cost - 10 * _margin(t)
     if learned and cost < guess_cost:
+        carried = (
+            "whether any of that carries over cannot be told yet: more data or folds would tell"
+            if lucky
+            else "nothing of that carries over: check that the labels belong to the inputs"
+        )
         yield Finding(
             "memorized",
             "shape",
             f"It does learn the training data (training {metric} {amount(row['train'], metric)} at "
-            f"{names.equal(row['lambda'])}), but nothing of that carries over: check that the labels belong to the "
-            "inputs.",
+            f"{names.equal(row['lambda'])}), but {carried}.",
         )
     else:
         yield Finding(
@@ -168,5 +182,10 @@ def _strongest(t: Estimates, names: Naming) -> str:
 def _margin(t: Estimates) -> float:
     """By how much a cost must be below that of guessing."""
     error = 2 * t.corrected_standard_error if math.isfinite(t.corrected_standard_error) else 0.0
+    return max(_least_margin(t), error)
+
+
+def _least_margin(t: Estimates) -> float:
+    """The same, were there no luck."""
     guess = t.metric.cost(t.guess) if t.guess is not None else 0.0
-    return max(0.02 * guess if t.metric.kind != "real" else 0.0, error)
+    return 0.02 * guess if t.metric.kind != "real" else 0.0

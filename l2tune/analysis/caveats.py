@@ -36,7 +36,7 @@ def progress(t: Estimates, names: Naming) -> Iterator[Finding]:
         missing.append(f"λ = 0 has {names.folds(0.0)} of {t.record.folds} folds")
     if t.best_lambda > 0 and not t.complete:
         text = f"{names.equal(t.best_lambda)} {names.lacks(t.best_lambda)}, so its value is the curve's"
-        rows = t.strengths[t.strengths["complete"] & (t.strengths["lambda"] > 0)].dropna(subset=["validation"])
+        rows = t.strengths[t.strengths["complete"]].dropna(subset=["validation"])
         if len(rows):
             full = rows.iloc[int(t.metric.cost(rows["validation"].to_numpy(float)).argmin())]
             value = amount(full["validation"], t.metric)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from l2tune.analysis.by_strength import Array, observations_by, table_by_strength
 from l2tune.analysis.paired_test import PairedDifference, compare, standard_errors
-from l2tune.curve.choice import balanced_band, choose_best, choose_one_se
+from l2tune.curve.choice import INDISTINGUISHABLE, balanced_band, choose_best, choose_one_se
 from l2tune.curve.observations import fit_curve
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.errors import UserError
@@ -52,8 +52,8 @@ class Estimates:
         band: Lowest and highest λ within one standard error of the best, from the curve: the balanced ones, λ_best and
             λ_1se among them.
         baseline_value: Cross-validated metric at λ = 0, or None where it was not run.
-        gain: Cost at λ = 0 minus cost at λ_best (at the best λ > 0 where λ_best is 0), paired by fold; None without
-            two folds of each.
+        gain: Cost at λ = 0 minus cost at λ_best (where that is 0 or was not run: at the best λ > 0 that was), paired by
+            fold; None without two folds of each.
         gain_lambda: The λ that `gain` is of.
         complete: Whether λ_best has all folds.
         other_best_lambda: λ_best by the other metric (error for loss, loss for error and accuracy), or None.
@@ -104,7 +104,7 @@ class Estimates:
         one_se = max(best, choose_one_se(curve, costs))
         band = balanced_band(curve, best, one_se)
         table["regime"] = [
-            "diverged" if diverged else _regime(strength, band)
+            "diverged" if diverged else _regime(strength, band, (best, one_se))
             for strength, diverged in zip(table["lambda"], table["diverged"], strict=True)
         ]
         table["indistinguishable"] = [
@@ -169,10 +169,10 @@ class Estimates:
     def regimes(self) -> dict[int, Regime]:
         """Trial → regime of its λ."""
         by_strength = dict(zip(self.strengths["lambda"], self.strengths["regime"], strict=True))
-        trials = self.record.trials
+        trials, chosen = self.record.trials, (self.best_lambda, self.one_se_lambda)
         pairs = zip(trials["trial"], trials["lambda"], strict=True)
         return {
-            int(trial): by_strength.get(strength, _regime(strength, self.band) if self.curve else "diverged")
+            int(trial): by_strength.get(strength, _regime(strength, self.band, chosen) if self.curve else "diverged")
             for trial, strength in pairs
             if self.curve is not None or strength in by_strength
         }
@@ -189,8 +189,13 @@ class Estimates:
         return rows.iloc[0] if len(rows) else None
 
 
-def _regime(strength: float, band: tuple[float, float]) -> Regime:
-    """On which side of the balanced band λ lies: weaker penalties overfit, stronger ones underfit."""
+def _regime(strength: float, band: tuple[float, float], chosen: tuple[float, float]) -> Regime:
+    """On which side of the balanced band λ lies: weaker penalties overfit, stronger ones underfit.
+
+    λ_best and λ_1se are balanced, though they lie in another valley of the curve than the band.
+    """
+    if strength in chosen:
+        return "balanced"
     low, high = band
     return "overfit" if strength < low else "underfit" if strength > high else "balanced"
 
@@ -206,16 +211,22 @@ def _size_ratio(record: StudyRecord) -> float:
 def _gain(
     curve: RegularizationCurve, costs: dict[float, Array], best: float, ratio: float
 ) -> tuple[PairedDifference | None, float | None]:
-    """Over λ = 0, of λ_best or, where that is 0 or was never run, of the best λ above 0 that has most folds."""
+    """Over λ = 0, of λ_best or, where that is 0 or was never run, of the best λ above 0 that shares two folds with it.
+
+    Of those that the curve cannot tell from that one, it is the one that shares most.
+    """
     if 0.0 not in costs:
         return None, None
     if best == 0.0 or best not in costs:
-        others = [strength for strength in costs if strength > 0]
+        done = np.isfinite(costs[0.0])
+        shared = {strength: int((np.isfinite(other) & done).sum()) for strength, other in costs.items()}
+        others = [strength for strength, folds in shared.items() if strength > 0 and folds >= 2]
         if not others:
             return None, None
-        counts = [int(np.isfinite(costs[strength]).sum()) for strength in others]
-        others = [strength for strength, count in zip(others, counts, strict=True) if count == max(counts)]
-        best = others[int(np.argmin(curve.mean(others)))]
+        expected = dict(zip(others, curve.mean(others).tolist(), strict=True))
+        highest = min(expected.values()) + INDISTINGUISHABLE * curve.best_standard_error
+        near = [strength for strength in others if expected[strength] <= highest]
+        best = max(near, key=lambda strength: (shared[strength], -expected[strength]))
     difference = compare(costs[best], costs[0.0], ratio)
     return difference, best if difference is not None else None
 

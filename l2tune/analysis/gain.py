@@ -78,7 +78,8 @@ def gain(t: Estimates, names: Naming) -> Iterator[Finding]:
     if found.is_measurable and found.mean > 0:
         yield Finding("helps", "gain", f"{'It' if t.gain_lambda == t.best_lambda else chosen} {by}.")
     elif found.is_measurable:
-        yield Finding("harms", "gain", f"Regularization harms here: even {chosen} {by}.")
+        start = f"Regularization harms here: even {chosen}" if t.best_lambda == 0 else chosen
+        yield Finding("harms", "gain", f"{start} {by}.")
     elif needs_folds(found, t.size_ratio):
         text = (
             f"With {count(found.folds, 'fold')} the difference is not measurable, though the {noun} is large against "

@@ -9,8 +9,6 @@ from l2tune.metrics import Metric
 from l2tune.penalty.strength import format_lambda, weight_decay
 from l2tune.records.tables import StudyRecord
 
-OPTIMIZERS = {"sgd": "torch.optim.SGD", "adam": "torch.optim.Adam", "adamw": "torch.optim.AdamW"}
-
 _FEWEST_DIGITS, _MOST_DIGITS = 3, 12
 SAME = 1e-9
 """Numbers that differ by less than this share are one number, computed in two ways."""
@@ -62,12 +60,34 @@ def own_numbers(strengths: Iterable[float], record: StudyRecord) -> dict[float, 
 def paste(record: StudyRecord, strength: float) -> str:
     """The strength as it is written in the user's code, e.g. `weight_decay=6.32e-3 in torch.optim.SGD`.
 
-    The optimizer is named where l2tune's own trainer trained with it; a study on another scale has its own number.
+    Where l2tune's own trainer trained, the optimizer is named whose weight decay acts as the study's form did; a study
+    on another scale has its own number.
     """
     if has_own_number(record) and record.parameter.scale.name != "weight_decay":
         return f"{record.parameter.name}={own_numbers([strength], record)[strength]}"
-    optimizer = OPTIMIZERS.get(str(record.settings.get("optimizer"))) if record.trained_by == "l2tune" else None
-    return f"weight_decay={format_lambda(weight_decay(strength))}" + (f" in {optimizer}" if optimizer else "")
+    where = _optimizer(record) if record.trained_by == "l2tune" else ""
+    return f"weight_decay={format_lambda(weight_decay(strength))}{where}"
+
+
+def _optimizer(record: StudyRecord) -> str:
+    """In which optimizer weight decay 2λ does what the study's form of the penalty did.
+
+    SGD's and Adam's is coupled: it equals the term λ Σ w² in the loss. That of AdamW, which is Adam otherwise, is
+    decoupled; SGD has no such.
+    """
+    form = record.settings.get("penalty", "l2")
+    match record.settings.get("optimizer"), form:
+        case "sgd", "l2-decoupled":
+            return " in SGD with decoupled weight decay, which torch.optim.SGD has not"
+        case "sgd", _:
+            name = "SGD"
+        case "adam" | "adamw", "l2-decoupled":
+            name = "AdamW"
+        case "adam" | "adamw", _:
+            name = "Adam"
+        case _:
+            return ""
+    return f" in torch.optim.{name}" + (", or λ Σ w² in the loss" if form == "l2-loss" else "")
 
 
 def has_own_number(record: StudyRecord) -> bool:

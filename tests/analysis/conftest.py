@@ -29,6 +29,8 @@ METRICS = {
         Metric("speed", maximize=True, kind="positive", unit="m/s"),
     ],
 }
+OPTIMIZERS = [(name, form) for name in ("sgd", "adam") for form in ("l2", "l2-loss", "l2-decoupled")]
+OPTIMIZERS.append(("adamw", "l2-decoupled"))
 PARAMETERS: list[tuple[str, ScaleName]] = [
     ("lambda", "lambda"),
     ("reg", "lambda"),
@@ -69,6 +71,7 @@ class Case:
     audited: tuple[float, ...] = ()
     error: str = "valley"
     fit: float = 1.0
+    optimizer: tuple[str, str] = ("sgd", "l2")
     values: dict[float, tuple[float, ...]] = field(default_factory=dict)
     seed: int = 0
 
@@ -110,7 +113,8 @@ def build_study(case: Case) -> Estimates:
     parameter = StrengthParameter(case.parameter[0], StrengthScale(case.parameter[1]))
     if case.trained_by != "objective":
         engine = {"l2tune": "sequential"}.get(case.trained_by, case.trained_by)
-        flat = build({"study": "x", "folds": max(2, case.folds), "epochs": 4}).flat()
+        named = dict(zip(("optimizer", "penalty"), case.optimizer, strict=True))
+        flat = build({"study": "x", "folds": max(2, case.folds), "epochs": 4} | named).flat()
         describe_study(
             study,
             settings=flat | {"lambda_range": [1e-6, 1.0]},
@@ -235,6 +239,7 @@ def cases(draw: st.DrawFn) -> Case:
         (strengths[0],) if draw(st.booleans()) and trained_by != "objective" else (),
         draw(curves),
         draw(st.sampled_from([0.01, 1.0, 1.0])),
+        draw(st.sampled_from([("sgd", "l2"), *OPTIMIZERS])),
         seed=draw(st.integers(0, 999)),
     )
 
@@ -249,11 +254,22 @@ UNEVEN = (0.2, 0.3, 0.4, 0.5, 0.6)
 SLIGHTLY_LESS = (0.199, 0.299, 0.399, 0.499, 0.599)
 
 BY_KIND: dict[str, list[Case]] = {
-    "two-valleys": [Case(whole(*GRID), "two valleys", noise=0.01, height=0.3, seed=4)],
+    "two-valleys": [
+        Case(whole(*GRID), "two valleys", noise=0.01, height=0.3, seed=9),
+        Case(whole(*GRID), "two valleys", noise=0.03, height=0.3, seed=5),
+    ],
+    "helps": [Case(whole(*GRID), optimizer=optimizer) for optimizer in OPTIMIZERS],
+    "nothing-learned": [
+        Case(whole(1e-3, 1e-2, folds=2), folds=2, values=dict.fromkeys((0.0, 0.001, 0.01), (1.2, 2.0)), fit=0.001),
+        Case(whole(1e-3, 1e-2, folds=2), folds=2, values=dict.fromkeys((0.0, 0.001, 0.01), (2.3, 2.4)), fit=0.001),
+    ],
     "audit": [Case(whole(*GRID), audited=(GRID[3], GRID[6]))],
     "disputed": [
         Case((Row(0.0, 5), Row(1e-3, 2)), values={0.0: UNEVEN, 1e-3: SLIGHTLY_LESS}),
         Case((Row(0.0, 2), Row(1e-3, 5)), values={0.0: SLIGHTLY_LESS, 1e-3: UNEVEN}),
+        Case(
+            whole(10**-3.5, 10**-1.75, folds=3), "two valleys", "noise", 3, noise=1e-6, height=0.1, level=0.01, seed=363
+        ),
     ],
     "unproven": [
         Case(whole(1e-2, folds=3), folds=3, values={0.0: (1.0, 0.785, 0.6), 1e-2: (0.117, 0.112, 0.122)}),

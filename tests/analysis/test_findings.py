@@ -8,6 +8,8 @@ from typing import Any
 import optuna
 import pytest
 
+from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.findings import findings, verdict
 from l2tune.metrics import Metric
 from l2tune.penalty.strength import ScaleName, format_lambda
 from l2tune.tradeoff import Tradeoff
@@ -133,7 +135,7 @@ def test_normalization_layers(analyse: Callable[..., Tradeoff]) -> None:
 def test_labels_at_random(analyse: Callable[..., Tradeoff]) -> None:
     t = analyse(lambda s: 2.33 + 0.5 * (s < 1e-3), lambda s: 0.01 + 2.29 * (s > 1e-3))
     assert kinds(t) == {"nothing-learned", "memorized"}
-    assert "No λ helps" in t.verdict
+    assert "No λ makes it useful" in t.verdict
     assert "check that the labels belong to the inputs" in t.verdict
 
 
@@ -324,3 +326,54 @@ def test_weak_penalties_with_a_higher_training_loss_do_not_overfit(analyse: Call
     t = analyse(valley(3e-3), lambda s: 0.1 * valley(3e-3)(s))
     assert "overfits" not in t.verdict
     assert "which is not overfitting, for training loss is no better there" in t.verdict
+
+
+def test_the_optimizer_named_is_the_one_whose_decay_acts_as_the_form_did(
+    studies_by_kind: dict[str, list[Any]], build_estimates: Callable[[Any], Estimates]
+) -> None:
+    texts = {case.optimizer: next(findings(build_estimates(case))).text for case in studies_by_kind["helps"]}
+    assert "in torch.optim.SGD (" in texts["sgd", "l2"]
+    assert "in torch.optim.SGD, or λ Σ w² in the loss (" in texts["sgd", "l2-loss"]
+    assert "in SGD with decoupled weight decay, which torch.optim.SGD has not (" in texts["sgd", "l2-decoupled"]
+    assert "in torch.optim.Adam (" in texts["adam", "l2"]
+    assert "in torch.optim.AdamW (" in texts["adam", "l2-decoupled"]
+    assert "in torch.optim.AdamW (" in texts["adamw", "l2-decoupled"]
+
+
+def test_what_may_be_luck_is_not_said_to_be_nothing(
+    studies_by_kind: dict[str, list[Any]], build_estimates: Callable[[Any], Estimates]
+) -> None:
+    lucky, useless = (verdict(build_estimates(case)) for case in studies_by_kind["nothing-learned"])
+    assert lucky.startswith(
+        "No λ can be named yet: at none is held-out data predicted measurably better than by guessing (validation loss "
+        "1.6 at best, 2.3 nats by guessing, which may be the luck of 2 folds). It does learn"
+    )
+    assert "whether any of that carries over cannot be told yet" in lucky
+    assert useless.startswith(
+        "No λ makes it useful: at none is held-out data predicted clearly better than by guessing"
+    )
+    assert "nothing of that carries over: check that the labels belong to the inputs" in useless
+
+
+def test_a_dispute_names_the_strengths_that_were_run(
+    studies_by_kind: dict[str, list[Any]], build_estimates: Callable[[Any], Estimates]
+) -> None:
+    t = build_estimates(studies_by_kind["disputed"][-1])
+    assert t.row(t.best_lambda) is None
+    told = verdict(t)
+    assert told.startswith("No clear answer yet: by the curve the best is about λ = ")
+    assert "but on the folds of both, λ = 0 scores measurably better than λ = 1.78e-2, the best that was run." in told
+    assert "Regularization harms here" not in told
+
+
+def test_the_best_is_balanced_in_either_valley(
+    studies_by_kind: dict[str, list[Any]], build_estimates: Callable[[Any], Estimates]
+) -> None:
+    for case in studies_by_kind["two-valleys"]:
+        t = build_estimates(case)
+        row = t.row(t.best_lambda)
+        assert row is not None
+        assert row["regime"] == "balanced"
+        assert not t.band[0] <= t.best_lambda <= t.band[1]
+        best = t.record.trials.loc[t.record.trials["lambda"] == t.best_lambda, "trial"]
+        assert {t.regimes[int(trial)] for trial in best} == {"balanced"}

@@ -46,9 +46,11 @@ class Reader:
         self.points = " percentage points" if t.metric.unit == "%" else self.unit
         self.lambdas: dict[str, float] = {}
         self.values: dict[str, float] = {}
+        self.openings: list[str] = []
 
     def read(self, finding: Finding) -> None:
         self.kind, self.values = finding.kind, {}
+        self.openings.append(finding.text)
         PARSERS[finding.kind](self, finding.text)
         for first in self.values:
             for second in self.values:
@@ -107,8 +109,21 @@ class Reader:
         fits = self.t.record.fits
         fits = fits[fits["final"] & ~fits["diverged"]]
         table = fits.pivot_table(index="fold", columns="lambda", values=column, dropna=False)
-        both = table[[first, second]].dropna()
+        both = table.reindex(columns=[first, second]).dropna()
         return float(both[first].mean()), float(both[second].mean()), len(both)
+
+
+ACTS = "torch.optim.SGD, or λ Σ w² in the loss", "torch.optim.Adam, or λ Σ w² in the loss"
+OPTIMIZERS = {
+    ("sgd", "l2"): "torch.optim.SGD",
+    ("sgd", "l2-loss"): ACTS[0],
+    ("sgd", "l2-decoupled"): "SGD with decoupled weight decay, which torch.optim.SGD has not",
+    ("adam", "l2"): "torch.optim.Adam",
+    ("adam", "l2-loss"): ACTS[1],
+    ("adam", "l2-decoupled"): "torch.optim.AdamW",
+    ("adamw", "l2-decoupled"): "torch.optim.AdamW",
+}
+"""Optimizer and form → in which optimizer weight decay 2λ acts so."""
 
 
 def span(name: str) -> str:
@@ -141,9 +156,23 @@ def read_best(r: Reader, text: str) -> None:
         "unproven": "Use ",
         "disputed": "No clear answer yet: on the folds of both, λ = 0 scores better than the curve's best, ",
     }[r.kind]
+    if r.kind == "disputed" and t.gain_lambda != t.best_lambda:
+        assert t.gain_lambda is not None
+        opening = "No clear answer yet: by the curve the best is "
+        text, _, rest = text.partition(", but on the folds of both, ")
+        text += "."
+        found = r.match(
+            rf"λ = 0 scores measurably better than (?:(?P<name>\w+) = (?P<own>{NUM}), )?λ = (?P<other>{LAM}), the best "
+            r"that was run\.",
+            rest,
+        )
+        r.strength(found["other"], t.gain_lambda)
+        r.own(found["name"], found["own"], t.gain_lambda)
+        assert not r.ran(t.best_lambda)
+        read_is_best_compared(r)
     proof = ", though (?P<folds>\\d+) folds? cannot prove any λ better than none" if r.kind == "unproven" else ""
     found = r.match(
-        rf"{opening}(?P<about>about )?(?:λ = (?P<best>{LAM}){proof}: (?P<paste>\S+( in torch\.optim\.SGD)?)"
+        rf"{opening}(?P<about>about )?(?:λ = (?P<best>{LAM}){proof}: (?P<paste>weight_decay=\S+?(?P<in> in [^:]*?)?)"
         rf"|(?P<name>\w+) = (?P<own>{NUM}){proof.replace('folds>', 'count>')}) \((?P<how>.*)\)\.",
         text,
     )
@@ -170,7 +199,7 @@ def read_best(r: Reader, text: str) -> None:
         digits = re.match(rf"weight_decay=({LAM})", found["paste"] or "")
         assert digits
         assert float(digits[1]) == pytest.approx(2 * t.best_lambda, rel=6e-3)
-        assert ("torch" in (found["paste"] or "")) == (r.case.trained_by == "l2tune")
+        assert found["in"] == (f" in {OPTIMIZERS[r.case.optimizer]}" if r.case.trained_by == "l2tune" else None)
     how = (found["how"] or "").split("; ")
     if found["name"]:
         r.strength(how.pop(0).removeprefix("λ = "), t.best_lambda)
@@ -277,12 +306,25 @@ def read_only_baseline(r: Reader, text: str) -> None:
 @reads("nothing-learned")
 def read_nothing_learned(r: Reader, text: str) -> None:
     found = r.match(
-        r"No λ helps: at none is held-out data predicted clearly better than by guessing \(validation "
-        rf"{r.name} (?P<best>{NUM}) at best, (?P<guess>{NUM}){r.unit} by guessing\)\.",
+        r"(?:No λ makes it useful: at none is held-out data predicted clearly better than by guessing|"
+        r"No λ can be named yet: at none is held-out data predicted measurably better than by guessing) \(validation "
+        rf"{r.name} (?P<best>{NUM}) at best, (?P<guess>{NUM}){r.unit} by guessing(?:, which may be the luck of "
+        r"(?P<folds>\d+) folds?)?\)\.",
         text,
     )
     t = r.t
     assert t.guess is not None
+    assert (found["folds"] is not None) == text.startswith("No λ can be named yet")
+    if found["folds"]:
+        assert int(found["folds"]) == t.record.folds
+    best, guess = (r.metric.cost(float(found[name] or "")) for name in ("best", "guess"))
+    if r.metric.unit == "%":
+        guess, best = (r.metric.cost(float(found[name] or "") / 100) for name in ("guess", "best"))
+    margin = 0.02 * guess if r.metric.kind != "real" else 0.0
+    if best < guess - 1.2 * margin - 6e-3 * abs(guess):
+        assert found["folds"], "better, if not measurably"
+    if best > guess:
+        assert not found["folds"]
     r.value(found["guess"], t.guess)
     whole = t.strengths.loc[t.strengths["complete"], "validation"].tolist()
     best = min([t.best_value, *whole], key=r.metric.cost)
@@ -301,9 +343,11 @@ def read_training(r: Reader, text: str) -> None:
         found = r.match(
             rf"It does learn the training data \(training {r.name} (?P<train>{NUM}){r.unit} at λ = "
             rf"(?P<at>{LAM})\), but "
-            "nothing of that carries over: check that the labels belong to the inputs\\.",
+            "(?:(?P<nothing>nothing of that carries over: check that the labels belong to the inputs)|whether any of "
+            "that carries over cannot be told yet: more data or folds would tell)\\.",
             text,
         )
+        assert (found["nothing"] is not None) == r.openings[0].startswith("No λ makes it useful")
         row = t.row(r.find(found["at"] or ""))
         assert row is not None
         assert row["train"] == best
@@ -454,7 +498,7 @@ def read_gain(r: Reader, text: str) -> None:
     found = r.match(
         {
             "helps": rf"(?:It|λ = (?P<at>{LAM})) {by}\.",
-            "harms": rf"Regularization harms here: even λ = (?P<at>{LAM}) {by}\.",
+            "harms": rf"(?P<even>Regularization harms here: even )?λ = (?P<at>{LAM}) {by}\.",
             "no-difference": rf"Regularization makes no measurable difference here: {moved}\.",
             "too-few-folds": r"With (?P<few>\d+) folds? the difference is not measurable, though the "
             "(?P<large>rise|fall) is "
@@ -469,6 +513,10 @@ def read_gain(r: Reader, text: str) -> None:
     assert gain.is_measurable == (r.kind in ("helps", "harms"))
     if gain.is_measurable:
         assert (gain.mean > 0) == (r.kind == "helps")
+    if r.kind == "harms":
+        assert (found["even"] is not None) == (t.best_lambda == 0)
+    if found["at"]:
+        read_is_best_compared(r)
     before, after, folds = r.pair(0.0, t.gain_lambda, f"val_{r.metric}")
     r.value(found["before"], before)
     r.value(found["after"], after)
@@ -500,6 +548,22 @@ def read_gain(r: Reader, text: str) -> None:
     if r.kind == "too-few-folds":
         assert found["large"] == found["noun"]
         assert int(found["few"] or 0) == gain.folds
+
+
+def read_is_best_compared(r: Reader) -> None:
+    """Of the strengths that share two folds with λ = 0, the curve expects none to be clearly better than the one named.
+
+    But λ_best itself, where it was run.
+    """
+    t = r.t
+    assert t.curve is not None
+    assert t.gain_lambda is not None
+    others = [s for s in t.strengths["lambda"] if s > 0 and r.pair(0.0, s, f"val_{r.metric}")[2] >= 2]
+    assert t.gain_lambda in others
+    lowest = float(t.curve.mean(others).min())
+    assert t.gain_lambda == t.best_lambda or (
+        float(t.curve.mean([t.gain_lambda])[0]) <= lowest + 0.1001 * t.curve.best_standard_error
+    )
 
 
 @reads("no-baseline", "not-compared")
@@ -556,6 +620,8 @@ def read_incomplete(r: Reader, text: str) -> None:
                 assert row is not None
                 assert row["complete"]
                 r.value(found["value"], row["validation"])
+                whole = t.strengths.loc[t.strengths["complete"], "validation"].to_numpy(float)
+                assert r.metric.cost(row["validation"]) == r.metric.cost(whole).min()
 
 
 def read_lacks(r: Reader, text: str | None, strength: float) -> None:
@@ -755,6 +821,9 @@ def check(build_estimates: Callable[[Case], Estimates]) -> Callable[[Case], list
 
 def check_together(t: Estimates, case: Case, found: tuple[Finding, ...], kinds: list[str]) -> None:
     """What holds of the findings of a study as a whole."""
+    for chosen in (t.best_lambda, t.one_se_lambda):
+        row = t.row(chosen)
+        assert row is None or row["regime"] == ("diverged" if row["diverged"] else "balanced")
     assert len(set(kinds)) == len(kinds)
     for part in ("answer", "shape", "gain"):
         assert sum(finding.part == part for finding in found) <= 1
