@@ -22,14 +22,18 @@ Costs = Mapping[float, NDArray[np.float64]]
 def choose_best(curve: RegularizationCurve, costs: Costs) -> float:
     """λ_best: of the strengths tried that the curve cannot tell from its minimizer, the one of the lowest full mean.
 
-    Where none of them has all folds, the one with most; where none was tried, the curve's own minimizer.
+    Where none of them has all folds, the one with most; where none was tried, the curve's own minimizer. Never one of
+    which a fold diverged, as long as there is another.
     """
     tried = np.array(list(costs))
     near = tried[curve.mean(tried) <= curve.best_value + INDISTINGUISHABLE * curve.best_standard_error]
     whole = [float(s) for s in near if folds_done(costs[s]) >= curve.folds]
     if whole:
         return min(whole, key=lambda s: float(costs[s].mean()))
-    some = [float(s) for s in near if s > 0 and not has_diverged(costs[s])]
+    sound = [float(s) for s in tried if not has_diverged(costs[s])]
+    some = [float(s) for s in near if s > 0 and float(s) in sound]
+    if curve.best_lambda in costs and curve.best_lambda not in sound and sound:
+        return min(sound, key=lambda s: float(curve.mean(s)[0]))
     if curve.best_lambda == 0 or not some:
         return curve.best_lambda
     return max(some, key=lambda s: (folds_done(costs[s]), -curve.mean(s)[0]))

@@ -56,3 +56,14 @@ def test_no_regularization_may_be_the_answer() -> None:
     curve = RegularizationCurve.fit(strength, fold, score, low=1e-6, high=1.0, folds=5)
     assert choose_best(curve, {s: score[strength == s] for s in (0.0, 1e-5, 1e-4)}) == 0.0
     assert choose_best(curve, dict.fromkeys((1e-5, 1e-4), done(0.2))) <= 1e-6
+
+
+def test_a_strength_of_which_a_fold_diverged_is_not_chosen() -> None:
+    """Two of five folds without a penalty broke, the others were the best of all."""
+    rows = [(0.0, f, 0.1 if f < 3 else np.inf) for f in range(5)]
+    rows += [(s, f, 0.2 + 0.01 * f + 0.1 * abs(math.log10(s / 1e-2))) for s in (1e-3, 1e-2, 1e-1) for f in range(5)]
+    strength, fold, score = (np.array(column) for column in zip(*rows, strict=True))
+    curve = RegularizationCurve.fit(strength, fold, score, low=1e-3, high=1e-1, folds=5)
+    costs = {float(s): score[strength == s] for s in np.unique(strength)}
+    assert choose_best(curve, costs) > 0
+    assert choose_one_se(curve, costs) > 0
