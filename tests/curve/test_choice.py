@@ -56,3 +56,11 @@ def test_no_regularization_may_be_the_answer() -> None:
     curve = RegularizationCurve.fit(strength, fold, score, low=1e-6, high=1.0, folds=5)
     assert choose_best(curve, {s: score[strength == s] for s in (0.0, 1e-5, 1e-4)}) == 0.0
     assert choose_best(curve, dict.fromkeys((1e-5, 1e-4), done(0.2))) <= 1e-6
+
+
+def test_where_every_strength_diverged_on_one_fold_the_others_decide() -> None:
+    curve = curve_of(MANY)
+    low, high = curve.best_lambda * 0.95, curve.best_lambda * 1.05
+    worse, better = (np.array([math.inf, mean, mean, mean, mean]) for mean in (0.2, 0.1))
+    assert choose_best(curve, {low: worse, high: better}) == high
+    assert choose_best(curve, {low: done(0.3), high: better}) == low, "one that never diverged goes before"
