@@ -116,11 +116,12 @@ class Tradeoff(Estimates):
         Raises:
             UserError: There is no λ, the study does not tell how it was trained, or the data have changed.
         """
-        if strength is not None and one_se:
+        given: Any = strength
+        if given is not None and one_se:
             raise UserError("strength and one_se were both given", "refit", "give one of them")
-        if strength is not None and not isinstance(strength, Real):
-            raise UserError(f"{strength!r} is no λ to train with", "refit", "give strength= a number")
-        if trainer is not None and not callable(trainer) and not hasattr(trainer, "train_final"):
+        if given is not None and not isinstance(given, Real):
+            raise UserError(f"{given!r} is no λ to train with", "refit", "give strength= a number")
+        if not (trainer is None or hasattr(trainer, "train_final") or callable(trainer)):
             raise UserError(f"{trainer!r} cannot be called", "refit", "give a function refit(strength, seed)")
         chosen = strength if strength is not None else self.one_se_lambda if one_se else self.best_lambda
         if not 0 <= chosen < float("inf"):

@@ -11,7 +11,6 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -157,7 +156,7 @@ class CrossValidationObjective:
         if fit is None and trainer is None:
             if classes is not None:
                 raise UserError(f"{classes} was given", "classes", "leave it out: the images tell")
-            if not isinstance(folds, Integral) or isinstance(folds, bool):
+            if not isinstance(folds, int | np.integer) or isinstance(folds, bool):
                 raise UserError(
                     f"{folds!r} is not a number", "folds", "give a number of folds (a splitter goes with your own fit)"
                 )
@@ -466,7 +465,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count_splits(splitter: Any) -> int:
-    if isinstance(splitter, Integral) and not isinstance(splitter, bool):
+    if isinstance(splitter, int | np.integer) and not isinstance(splitter, bool):
         return _at_least_one(int(splitter))
     if isinstance(splitter, Iterable) and not isinstance(splitter, str | bytes):
         return _at_least_one(len(list(splitter)))

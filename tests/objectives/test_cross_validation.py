@@ -16,6 +16,8 @@ from l2tune.objectives.pareto import TradeoffObjective
 from l2tune.records.fold_record import fold_records
 from l2tune.records.keys import COMPLETE
 from l2tune.records.observations import observations, strength_of
+from l2tune.search.pruner import FoldRacingPruner
+from l2tune.search.sampler import FoldCurveSampler
 
 FOLDS = 4
 
@@ -275,3 +277,23 @@ def test_a_baseline_that_diverges_before_anything_was_seen_fails_no_trial_of_two
     study.optimize(TradeoffObjective(fit=fit, folds=2), n_trials=3)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
     assert [strength_of(trial) == 0 for trial in study.trials] == [True, False, False]
+
+
+def by_epoch(strength: float, fold: int, seed: int) -> Iterator[float]:
+    """The loss `valley` after four epochs, higher before."""
+    yield from (valley(strength, fold, seed) + 1 / epoch for epoch in range(1, 5))
+
+
+def test_a_study_whose_steps_are_folds_is_not_gone_on_with_by_epoch() -> None:
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    objective = CrossValidationObjective(fit=by_epoch, folds=2)
+    study.optimize(objective, n_trials=2)
+    study.pruner = optuna.pruners.MedianPruner()
+    with pytest.raises(UserError, match="begun otherwise: a trial's steps were folds, now they would be epochs"):
+        study.optimize(CrossValidationObjective(fit=by_epoch, folds=2), n_trials=1)
+
+
+def test_the_fold_pruner_ends_no_trial_on_its_epochs() -> None:
+    study = optuna.create_study(sampler=FoldCurveSampler(seed=0), pruner=FoldRacingPruner())
+    study.optimize(CrossValidationObjective(fit=by_epoch, folds=2, steps="epoch"), n_trials=8)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8
