@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from l2tune.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -124,11 +126,22 @@ class Refit:
 
     @classmethod
     def of(cls, given: Any, strength: float) -> Refit:
-        """From what a user's `refit` returned: a model, or (model, scores), scores a number or a mapping."""
+        """From what a user's `refit` returned: a model, or (model, scores), scores a number or a mapping.
+
+        Raises:
+            UserError: A score is no number.
+        """
         if isinstance(given, tuple) and len(given) == 2:
             model, scores = given
             named = scores if isinstance(scores, Mapping) else {"test_score": scores}
-            return cls(strength, model, {str(name): float(value) for name, value in named.items()})
+            try:
+                return cls(strength, model, {str(name): float(value) for name, value in named.items()})
+            except (TypeError, ValueError):
+                raise UserError(
+                    f"it gave the scores {scores!r}",
+                    "refit",
+                    "return a model, or (model, scores) with numbers as scores",
+                ) from None
         return cls(strength, given)
 
 

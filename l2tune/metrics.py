@@ -23,6 +23,9 @@ _GUESSES: Mapping[str, Callable[[int], float]] = {
     "1/K": lambda classes: 1 / classes,
 }
 
+HIGHEST_SCORE = 1e150
+"""A score beyond it, whose square is no float, counts as infinite: the fit diverged."""
+
 Kind = Literal["positive", "proportion", "real"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,13 @@ class Tradeoff(Estimates):
         Raises:
             UserError: There is no λ, the study does not tell how it was trained, or the data have changed.
         """
+        given: Any = strength
+        if given is not None and one_se:
+            raise UserError("strength and one_se were both given", "refit", "give one of them")
+        if given is not None and not isinstance(given, Real):
+            raise UserError(f"{given!r} is no λ to train with", "refit", "give strength= a number")
+        if not (trainer is None or hasattr(trainer, "train_final") or callable(trainer)):
+            raise UserError(f"{trainer!r} cannot be called", "refit", "give a function refit(strength, seed)")
         chosen = strength if strength is not None else self.one_se_lambda if one_se else self.best_lambda
         if not 0 <= chosen < float("inf"):
             raise UserError(f"{chosen} is no λ to train with", "refit", "search again, or give strength=")

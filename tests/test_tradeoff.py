@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import optuna
@@ -101,3 +102,20 @@ def test_a_study_without_scores_is_refused(make_study: MakeStudy) -> None:
         Tradeoff.from_study(optuna.create_study())
     with pytest.raises(UserError, match="no fold has been scored yet"):
         Tradeoff.from_study(make_study(valley, rising, strengths=()))
+
+
+@pytest.mark.parametrize(
+    ("trainer", "given", "line"),
+    [
+        ("model", {}, "refit: 'model' cannot be called"),
+        (lambda strength, seed: 0, {"strength": "0.1"}, "refit: '0.1' is no λ to train with"),
+        (lambda strength, seed: 0, {"strength": 0.1, "one_se": True}, "refit: strength and one_se were both given"),
+        (lambda strength, seed: ("model", {"test_loss": None}), {}, "refit: it gave the scores {'test_loss': None}"),
+        (lambda strength, seed: ("model", "other"), {}, "refit: it gave the scores 'other'"),
+    ],
+)
+def test_a_refit_that_cannot_be_is_refused_in_one_line(
+    study: optuna.Study, trainer: Any, given: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(UserError, match="^" + line):
+        Tradeoff.from_study(study).refit(trainer, **given)

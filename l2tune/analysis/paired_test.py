@@ -49,7 +49,8 @@ def compare(first: ArrayLike, second: ArrayLike, size_ratio: float) -> PairedDif
         second: (k,) scores of the same folds.
         size_ratio: Validation images per training image of a fold, 1/(k − 1) in k-fold cross-validation.
     """
-    difference = np.asarray(second, float) - np.asarray(first, float)
+    with np.errstate(invalid="ignore"):  # a fold that diverged at both has no difference
+        difference = np.asarray(second, float) - np.asarray(first, float)
     difference = difference[np.isfinite(difference)]
     k = len(difference)
     if k < 2:

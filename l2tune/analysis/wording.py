@@ -10,6 +10,9 @@ from l2tune.penalty.strength import format_lambda, weight_decay
 from l2tune.records.tables import StudyRecord
 
 _FEWEST_DIGITS, _MOST_DIGITS = 3, 12
+_LEAST = 1e-9
+"""What is above it is written, however large the number beside it: that may be a loss that is about to diverge."""
+
 SAME = 1e-9
 """Numbers that differ by less than this share are one number, computed in two ways."""
 
@@ -17,7 +20,7 @@ SAME = 1e-9
 def amounts(values: Sequence[float], metric: Metric, *, unit: bool = False) -> list[str]:
     """Values of the metric, all with as many digits (three or more) as it takes to tell different ones apart."""
     factor = 100.0 if metric.unit == "%" else 1.0
-    least = 1e-13 * max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    least = min(1e-13 * max((abs(value) for value in values if math.isfinite(value)), default=0.0), _LEAST)
     numbers = [factor * value if not abs(value) <= least else 0.0 for value in values]  # no 1e-17 for 0
     texts = _told_apart(numbers, plain, together=True)
     return [text + unit_of_value(metric) if unit else text for text in texts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,7 +30,7 @@ def choose_best(curve: RegularizationCurve, costs: Costs) -> float:
     near = tried[curve.mean(tried) <= curve.best_value + INDISTINGUISHABLE * curve.best_standard_error]
     whole = [float(s) for s in near if folds_done(costs[s]) >= curve.folds]
     if whole:
-        return min(whole, key=lambda s: float(costs[s].mean()))
+        return min(whole, key=lambda s: _whole_cost(costs[s]))
     sound = [float(s) for s in tried if not has_diverged(costs[s])]
     some = [float(s) for s in near if s > 0 and float(s) in sound]
     if curve.best_lambda in costs and curve.best_lambda not in sound and sound:
@@ -56,6 +57,12 @@ def balanced_band(curve: RegularizationCurve, best: float, one_se: float) -> tup
     below = float(grid[max(int(np.searchsorted(grid, low, side="left")) - 1, 0)])
     inside = [strength for strength in (best, one_se) if below <= strength <= above]
     return min([low, *inside]), max([high, *inside])
+
+
+def _whole_cost(costs: NDArray[np.float64]) -> tuple[int, float]:
+    """What complete strengths are ranked by: how many folds diverged, then the mean of the others."""
+    finite = costs[np.isfinite(costs)]
+    return len(costs) - len(finite), float(finite.mean()) if len(finite) else math.inf
 
 
 def has_diverged(costs: NDArray[np.float64]) -> bool:

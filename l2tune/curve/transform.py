@@ -30,6 +30,9 @@ _NOISE_OF_STEPS = 2.0
 _NOISE_OF_PROPORTION = 0.5
 """Noise of a fold's error rate, in standard deviations of a binomial: most images are wrong, or right, at any λ."""
 
+_NARROWEST = 0.01
+"""Half the width, in decades, of the narrowest range."""
+
 
 @dataclass(frozen=True)
 class OutcomeTransform:
@@ -148,8 +151,8 @@ class InputWarp:
 
     @property
     def half_width(self) -> float:
-        """Half the width of the range in decades."""
-        return 0.5 * float(np.log10(self.high) - np.log10(self.low))
+        """Half the width of the range in decades; of a narrower one the quadratic would be too steep to compute."""
+        return max(0.5 * float(np.log10(self.high) - np.log10(self.low)), _NARROWEST)
 
 
 def worst_cost(cost: Array, metric: Metric) -> float:

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import optuna
@@ -24,6 +24,7 @@ from l2tune.curve.transform import worst_cost
 from l2tune.errors import TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member, together
 from l2tune.metrics import BUILT_IN, CLASSIFICATION, UNDECLARED, Metric, as_metric
+from l2tune.optuna_internals import queued_params
 from l2tune.penalty.strength import ScaleName, StrengthScale, scale_of
 from l2tune.records.claims import claim_baseline, claim_strength, is_wanted_whole
 from l2tune.records.fold_record import FoldRecord, write_fold
@@ -134,6 +135,10 @@ class CrossValidationObjective:
         scale: ScaleName | None = None,
         **settings: Any,
     ) -> None:
+        if not isinstance(parameter, str) or not parameter:
+            raise UserError(f"{parameter!r} cannot name the strength", "parameter", "give a name, e.g. 'weight_decay'")
+        if steps not in (None, *get_args(Steps)):
+            raise UserError(f"{steps!r} is no step", "steps", f"give one of {', '.join(get_args(Steps))}")
         self.parameter = StrengthParameter(parameter, scale_of(parameter) if scale is None else StrengthScale(scale))
         self.steps: Steps | None = steps
         self.on_epoch: Callable[[Sequence[EpochScores]], None] | None = None
@@ -151,17 +156,21 @@ class CrossValidationObjective:
         if fit is None and trainer is None:
             if classes is not None:
                 raise UserError(f"{classes} was given", "classes", "leave it out: the images tell")
-            if not isinstance(folds, int) or isinstance(folds, bool):
+            if not isinstance(folds, int | np.integer) or isinstance(folds, bool):
                 raise UserError(
                     f"{folds!r} is not a number", "folds", "give a number of folds (a splitter goes with your own fit)"
                 )
-            self._assemble(data, model, metric, {"folds": folds} | settings)
+            self._assemble(data, model, metric, {"folds": int(folds)} | settings)
             return
         undeclared = UNDECLARED if fit is not None else BUILT_IN["loss"]  # a Trainer's loss is in nats
         self.metric = undeclared if metric is None else as_metric(metric)
         self.data = {} if classes is None else {"classes": classes}
         count = trainer.folds if trainer is not None else _count_splits(folds)
         idle = next((name for name in settings if name not in FUNCTION_SETTINGS), None)
+        if not (isinstance(model, str) and model == "simple_cnn"):
+            idle = "model"
+        if not (isinstance(data, str) and data == "digits"):
+            idle = "data"
         if idle is not None:
             raise UserError(
                 f"{idle!r} has no effect, for {'fit' if fit is not None else 'trainer'} trains",
@@ -333,7 +342,15 @@ class CrossValidationObjective:
         parameter_of(study, self.parameter.name, self.parameter.scale)  # refuses another one
 
     def draw(self, trial: optuna.Trial) -> float:
-        """The trial's λ: 0 if it becomes the baseline, else as the sampler proposes."""
+        """The trial's λ: 0 if it becomes the baseline or was queued with 0, else as queued or as the sampler proposes.
+
+        Raises:
+            UserError: The trial was queued with a number that is no strength.
+        """
+        queued = queued_params(trial.study.get_trials(deepcopy=False)[trial.number])
+        if self.parameter.strength(queued) == 0:  # which a log range would reject
+            claim_strength(trial, 0.0)
+            return 0.0
         if claim_baseline(trial, self.parameter):
             return 0.0
         low, high = self.parameter.scale.range_from_lambda(*search_range(trial.study, self.parameter))
@@ -448,15 +465,19 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _count_splits(splitter: Any) -> int:
-    if isinstance(splitter, int) and not isinstance(splitter, bool):
-        if splitter < 1:
-            raise UserError(f"{splitter} folds cannot be trained", "folds", "give 2 or more")
-        return splitter
-    if isinstance(splitter, Iterable):
-        return len(list(splitter))
+    if isinstance(splitter, int | np.integer) and not isinstance(splitter, bool):
+        return _at_least_one(int(splitter))
+    if isinstance(splitter, Iterable) and not isinstance(splitter, str | bytes):
+        return _at_least_one(len(list(splitter)))
     try:
-        return int(splitter.get_n_splits())
+        return _at_least_one(int(splitter.get_n_splits()))
     except (AttributeError, TypeError):
         raise UserError(
             f"{splitter!r} does not tell its number of folds", "folds", "give a number, a list, or a splitter"
         ) from None
+
+
+def _at_least_one(folds: int) -> int:
+    if folds < 1:
+        raise UserError(f"{folds} folds cannot be trained", "folds", "give 2 or more")
+    return folds

@@ -61,6 +61,7 @@ class TradeoffObjective:
                     f"fit gave no train_{metric}", "TradeoffObjective", f"return train_{metric} and val_{metric}"
                 )
             underfit.append(metric.cost(train))
-            overfit.append(metric.cost(validation) - metric.cost(train))
+            # where nothing tells what a diverged fold counts as, both are infinite, and their difference no number
+            overfit.append(0.0 if validation == train else metric.cost(validation) - metric.cost(train))
         inner.decompose(trial, strength, sorted(found))
         return sum(underfit) / len(underfit), sum(overfit) / len(overfit)

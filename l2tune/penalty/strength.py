@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from l2tune.errors import UserError
 
@@ -40,9 +40,16 @@ class StrengthScale:
 
     Attributes:
         name: One of these.
+
+    Raises:
+        UserError: It is none of these.
     """
 
     name: ScaleName = "lambda"
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(ScaleName):
+            raise UserError(f"{self.name!r} is no scale", "scale", f"give one of {', '.join(get_args(ScaleName))}")
 
     def to_lambda(self, value: float) -> float:
         """λ of a number on this scale; an infinite C is λ = 0."""

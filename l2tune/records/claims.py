@@ -18,15 +18,24 @@ CLAIM_SECONDS = 5.0
 """So long after its birth an earlier trial may still become the baseline: it claims that first of all."""
 
 
+BASELINE_ATTEMPTS = 3
+"""So many times the baseline may fail for a reason of its own."""
+
+
 def claim_baseline(trial: optuna.Trial, parameter: StrengthParameter = DEFAULT) -> bool:
     """Make this trial the baseline unless another one is, has been, or is queued to be.
 
-    Workers that start together leave it to the trial of the lowest number, the others go on with a λ of their own.
+    One that has failed is tried again, but not for ever: a fit that cannot do without a penalty is no reason not to
+    search. Workers that start together leave it to the trial of the lowest number, the others go on with a λ of their
+    own.
     """
     if STRENGTH in trial.user_attrs:
         return float(trial.user_attrs[STRENGTH]) == 0.0
     trials = trial.study.get_trials(deepcopy=False)
     if parameter.name in queued_params(trials[trial.number]) or parameter.name in trial.params:
+        return False
+    failed = [t for t in trials if t.state == TrialState.FAIL and t.user_attrs.get(STRENGTH) == 0.0]
+    if sum(not was_given_up(t) for t in failed) >= BASELINE_ATTEMPTS:
         return False
     for other in trials:
         if other.number != trial.number and other.state != TrialState.FAIL and other.user_attrs.get(STRENGTH) == 0.0:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.curve.observations import Observations
 from l2tune.errors import UserError
-from l2tune.metrics import BUILT_IN, Metric
+from l2tune.metrics import BUILT_IN, HIGHEST_SCORE, Metric
 from l2tune.records.fold_record import FoldRecord, fold_records
 from l2tune.records.keys import STRENGTH
 from l2tune.records.parameter import DEFAULT, Others, StrengthParameter, parameter_of, why_unknown
@@ -185,7 +185,7 @@ def _costs(trial: FrozenTrial, metric: Metric, place: Mapping[int, int]) -> list
         return [(fold, cost, record) for fold, cost, record in found if cost is not None]
     where = f"trial {trial.number}"
     return [
-        (place[step], metric.cost(metric.check(value, where)) if math.isfinite(value) else math.inf, None)
+        (place[step], metric.cost(metric.check(value, where)) if abs(value) <= HIGHEST_SCORE else math.inf, None)
         for step, value in sorted(trial.intermediate_values.items())
     ]
 

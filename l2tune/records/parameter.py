@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +36,25 @@ class StrengthParameter:
     scale: StrengthScale = LAMBDA
 
     def strength(self, params: Mapping[str, Any]) -> float | None:
-        """λ of a trial's parameters; None where the parameter is not among them."""
-        return self.scale.to_lambda(float(params[self.name])) if self.name in params else None
+        """λ of a trial's parameters; None where the parameter is not among them.
+
+        Raises:
+            UserError: Its value is no strength.
+        """
+        if self.name not in params:
+            return None
+        value = params[self.name]
+        try:
+            strength = self.scale.to_lambda(float(value))
+        except (TypeError, ValueError):
+            strength = math.nan
+        if not 0 <= strength < math.inf:
+            raise UserError(
+                f"{value!r} is no strength on the scale {self.scale.name!r}",
+                f"parameter {self.name!r}",
+                "draw the strength itself, a number not below 0 (not its exponent), or name another parameter=",
+            )
+        return strength
 
     def others(self, params: Mapping[str, Any]) -> Others:
         """The other parameters."""

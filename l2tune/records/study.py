@@ -199,6 +199,11 @@ def _changes(
         return [f"the source of {now} has changed"]
     settings = stored[PREFIX + "settings"]
     changed = differences({k: v for k, v in settings.items() if k in identity}, identity)
+    folds = stored[PREFIX + "trainer"].get("folds"), trainer.get("folds")
+    if not changed and None not in folds and folds[0] != folds[1]:  # the settings know no single fold
+        changed = [f"folds was {folds[0]}, now {folds[1]}"]
+    if not changed and (stored[PREFIX + "trainer"].get("steps"), trainer.get("steps")) == ("fold", "epoch"):
+        changed = ["a trial's steps were folds, now they would be epochs, which the pruner would compare with them"]
     if not changed and METRIC in stored and metric_from(stored[METRIC]) != metric:
         changed = [f"the metric was {metric_from(stored[METRIC])}, now {metric}"]
     old, new = stored[PREFIX + "data"], data

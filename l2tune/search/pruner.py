@@ -49,8 +49,8 @@ class FoldRacingPruner(BasePruner):
             return False
         seen = observations(study, parameter, others=parameter.others(trial.params))
         curve = fit_curve(seen)
-        if curve is None or len(seen.tried) < 2:
-            return False
+        if curve is None or len(seen.tried) < 2 or strength not in seen.tried:
+            return False  # of a λ without a finished fold nothing is known, whatever its epochs report
         if strength == seen.tried[curve.mean(seen.tried).argmin()]:
             return False
         tolerance = self._tolerance * curve.best_standard_error

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from l2tune.errors import UserError
 from l2tune.members import EpochScores, Member
-from l2tune.metrics import UNDECLARED, Metric
+from l2tune.metrics import HIGHEST_SCORE, UNDECLARED, Metric
 from l2tune.penalty.strength import StrengthScale
 
 Fit = Callable[[float, int, int], Any]
@@ -145,7 +145,14 @@ class FunctionRun:
         metric, where = self._trainer.metric, f"fold {member.fold}"
         wanted = f"val_{metric}"
         given = value if isinstance(value, Mapping) else {wanted: value}
-        named = {name if str(name).startswith(_PARTS) else f"val_{name}": score for name, score in given.items()}
+        named: dict[Any, Any] = {}
+        for name, score in given.items():
+            full = name if str(name).startswith(_PARTS) else f"val_{name}"
+            if full in named:
+                short = str(full).removeprefix("val_")
+                what = f"fit gave both {short!r} and {full!r}, and {short!r} alone means {full!r}"
+                raise UserError(what, where, f"call a training score 'train_{short}'")
+            named[full] = score
         if metric.name == "accuracy" and "val_error" in named and wanted not in named:
             named[wanted] = 1 - float(named["val_error"])
         if wanted not in named:
@@ -169,7 +176,10 @@ class FunctionRun:
 
 def _number(name: Any, score: Any, where: str) -> float:
     try:
-        return float(score)
+        number = float(score)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf
     except (TypeError, ValueError):
         fix = "give a number, or a mapping of names to numbers"
         raise UserError(f"fit gave {name} = {score!r}", where, fix) from None
+    return math.copysign(math.inf, number) if abs(number) > HIGHEST_SCORE else number

@@ -39,6 +39,7 @@ def test_strengths_look_alike_only_if_they_are(strengths: list[float]) -> None:
 def test_rounding_is_no_difference() -> None:
     assert amounts([0.3, 0.1 + 0.2, 0.25], LOSS) == ["0.3", "0.3", "0.25"]
     assert amounts([1e-17, 0.5, -0.0], LOSS) == ["0", "0.5", "0"]
+    assert amounts([1e20, 0.5], LOSS) == ["1e+20", "0.5"], "what is small beside a loss about to diverge is no zero"
     assert lambdas([1e-3, 10**-3.0 * (1 + 1e-15)]) == {1e-3: "1.00e-3", 10**-3.0 * (1 + 1e-15): "1.00e-3"}
 
 

@@ -67,3 +67,11 @@ def test_a_strength_of_which_a_fold_diverged_is_not_chosen() -> None:
     costs = {float(s): score[strength == s] for s in np.unique(strength)}
     assert choose_best(curve, costs) > 0
     assert choose_one_se(curve, costs) > 0
+
+
+def test_where_every_strength_diverged_on_one_fold_the_others_decide() -> None:
+    curve = curve_of(MANY)
+    low, high = curve.best_lambda * 0.95, curve.best_lambda * 1.05
+    worse, better = (np.array([math.inf, mean, mean, mean, mean]) for mean in (0.2, 0.1))
+    assert choose_best(curve, {low: worse, high: better}) == high
+    assert choose_best(curve, {low: done(0.3), high: better}) == low, "one that never diverged goes before"

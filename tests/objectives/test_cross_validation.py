@@ -16,6 +16,8 @@ from l2tune.objectives.pareto import TradeoffObjective
 from l2tune.records.fold_record import fold_records
 from l2tune.records.keys import COMPLETE
 from l2tune.records.observations import observations, strength_of
+from l2tune.search.pruner import FoldRacingPruner
+from l2tune.search.sampler import FoldCurveSampler
 
 FOLDS = 4
 
@@ -221,3 +223,77 @@ def test_tradeoff_objective_gives_underfit_and_overfit() -> None:
     assert all(math.isfinite(value) for value in study.trials[1].values), "divergence counts as the worst score seen"
     assert len(observations(study).cost) == 2 * FOLDS
     assert study.metric_names == ["underfit: training loss", "overfit: validation − training loss"]
+
+
+@pytest.mark.parametrize(("parameter", "none"), [("lambda", 0), ("weight_decay", 0.0), ("C", math.inf)])
+def test_a_trial_that_is_queued_without_a_penalty_is_a_baseline(parameter: str, none: float) -> None:
+    study = optuna.create_study()
+    objective = CrossValidationObjective(fit=lambda *member: 0.5, folds=2, parameter=parameter)
+    study.enqueue_trial({parameter: 1.0})
+    study.enqueue_trial({parameter: none})
+    study.optimize(objective, n_trials=3)
+    strengths = [strength_of(trial, objective.parameter) for trial in study.trials]
+    assert strengths[1] == 0.0
+    assert strengths.count(0.0) == 1
+    study.enqueue_trial({parameter: -1.0})
+    with pytest.raises(UserError, match=f"^parameter '{parameter}': -1.0 is no strength"):
+        study.optimize(objective, n_trials=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"steps": "batch"}, "steps: 'batch' is no step; give one of fold, epoch"),
+        ({"folds": "5"}, "folds: '5' does not tell its number of folds"),
+        ({"folds": []}, "folds: 0 folds cannot be trained"),
+        ({"parameter": ""}, "parameter: '' cannot name the strength"),
+        ({"parameter": None}, "parameter: None cannot name the strength"),
+        ({"scale": "decay"}, "scale: 'decay' is no scale"),
+        ({"model": "linear"}, "CrossValidationObjective: 'model' has no effect, for fit trains"),
+        ({"data": "mnist"}, "CrossValidationObjective: 'data' has no effect, for fit trains"),
+    ],
+)
+def test_what_a_fit_cannot_go_with_is_refused(given: dict[str, object], line: str) -> None:
+    with pytest.raises(UserError, match="^" + line):
+        CrossValidationObjective(fit=valley, **given)  # type: ignore[arg-type]
+
+
+def test_a_number_of_folds_may_be_numpys() -> None:
+    assert CrossValidationObjective(fit=valley, folds=np.int64(3)).trainer.folds == 3
+
+
+def test_a_study_of_one_fold_is_not_gone_on_with_on_two() -> None:
+    study = optuna.create_study()
+    study.optimize(CrossValidationObjective(fit=valley, folds=1), n_trials=1)
+    with pytest.raises(UserError, match="begun otherwise: folds was 1, now 2"):
+        study.optimize(CrossValidationObjective(fit=valley, folds=2), n_trials=1)
+
+
+def test_a_baseline_that_diverges_before_anything_was_seen_fails_no_trial_of_two_objectives() -> None:
+    def fit(strength: float, fold: int, seed: int) -> dict[str, float]:
+        return {"val_loss": valley(strength, fold, seed) if strength else math.nan, "train_loss": 0.1}
+
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    study.optimize(TradeoffObjective(fit=fit, folds=2), n_trials=3)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert [strength_of(trial) == 0 for trial in study.trials] == [True, False, False]
+
+
+def by_epoch(strength: float, fold: int, seed: int) -> Iterator[float]:
+    """The loss `valley` after four epochs, higher before."""
+    yield from (valley(strength, fold, seed) + 1 / epoch for epoch in range(1, 5))
+
+
+def test_a_study_whose_steps_are_folds_is_not_gone_on_with_by_epoch() -> None:
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    objective = CrossValidationObjective(fit=by_epoch, folds=2)
+    study.optimize(objective, n_trials=2)
+    study.pruner = optuna.pruners.MedianPruner()
+    with pytest.raises(UserError, match="begun otherwise: a trial's steps were folds, now they would be epochs"):
+        study.optimize(CrossValidationObjective(fit=by_epoch, folds=2), n_trials=1)
+
+
+def test_the_fold_pruner_ends_no_trial_on_its_epochs() -> None:
+    study = optuna.create_study(sampler=FoldCurveSampler(seed=0), pruner=FoldRacingPruner())
+    study.optimize(CrossValidationObjective(fit=by_epoch, folds=2, steps="epoch"), n_trials=8)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from l2tune.errors import UserError
-from l2tune.penalty.strength import check_range, format_lambda, from_weight_decay, log_grid, weight_decay
+from l2tune.penalty.strength import StrengthScale, check_range, format_lambda, from_weight_decay, log_grid, weight_decay
 
 
 def test_weight_decay_is_twice_lambda_and_back() -> None:
@@ -38,3 +38,8 @@ def test_log_grid_is_even_in_log_and_holds_both_ends() -> None:
 )
 def test_show(strength: float, text: str) -> None:
     assert format_lambda(strength) == text
+
+
+def test_an_unknown_scale_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^scale: 'decay' is no scale; give one of lambda, weight_decay, alpha, C$"):
+        StrengthScale("decay")  # type: ignore[arg-type]

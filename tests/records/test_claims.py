@@ -33,3 +33,12 @@ def test_an_enqueued_strength_is_no_baseline() -> None:
     study = optuna.create_study()
     study.enqueue_trial({"lambda": 0.1})
     assert not claim_baseline(study.ask())
+
+
+def test_a_baseline_that_always_fails_does_not_keep_the_search_from_its_strengths() -> None:
+    study = optuna.create_study()
+    for _ in range(3):
+        trial = study.ask()
+        assert claim_baseline(trial)
+        study.tell(trial, state=TrialState.FAIL)
+    assert not claim_baseline(study.ask())

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from l2tune.errors import UserError
-from l2tune.penalty.strength import StrengthScale, scale_of
+from l2tune.penalty.strength import ScaleName, StrengthScale, scale_of
 from l2tune.records.parameter import DEFAULT, StrengthParameter, keep_parameter, parameter_of
 
 
@@ -98,3 +98,11 @@ def test_the_parameters_of_a_queued_trial() -> None:
     assert parameter.params(0.01, (("lr", 0.1),)) == {"lr": 0.1, "C": 100.0}
     assert parameter.params(0.0, {"lr": 0.1}) == {"lr": 0.1}
     assert parameter.others({"lr": 0.1, "C": 3.0, "a": "b"}) == (("a", "b"), ("lr", 0.1))
+
+
+@pytest.mark.parametrize(
+    ("scale", "value"), [("lambda", -3.0), ("lambda", None), ("lambda", math.nan), ("alpha", math.inf), ("C", 0.0)]
+)
+def test_a_number_that_is_no_strength_is_refused(scale: ScaleName, value: float | None) -> None:
+    with pytest.raises(UserError, match=f"^parameter 'p': {value} is no strength on the scale '{scale}'; draw the"):
+        StrengthParameter("p", StrengthScale(scale)).strength({"p": value})

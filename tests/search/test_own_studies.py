@@ -358,3 +358,30 @@ def test_the_final_network_comes_from_the_users_refit() -> None:
     assert made == [(2 * tradeoff.best_lambda, 3), (2 * tradeoff.one_se_lambda, 3)]
     with pytest.raises(UserError, match=r"a function of yours trained it .*; give tradeoff\.refit\(function\)"):
         tradeoff.refit()
+
+
+def test_a_range_too_narrow_for_a_curve_ends_in_no_error() -> None:
+    study = optuna.create_study(sampler=FoldCurveSampler(seed=0), pruner=FoldRacingPruner())
+
+    def objective(trial: optuna.Trial) -> float:
+        strength = trial.suggest_float("lambda", 1e-2, 1.0000001e-2, log=True)
+        for fold in range(FOLDS):
+            trial.report(loss(strength, fold), fold)
+        return 0.0
+
+    study.optimize(objective, n_trials=6, callbacks=[StopWhenSettled()])
+    assert Tradeoff.from_study(study).best_lambda == pytest.approx(1e-2, rel=1e-6)
+
+
+def test_scores_too_large_to_compute_with_count_as_diverged() -> None:
+    study = optuna.create_study(sampler=FoldCurveSampler(seed=0), pruner=FoldRacingPruner())
+    objective = by_fold(lambda strength, fold: 1.7e308 if strength > 0.1 else loss(strength, fold))
+    study.optimize(objective, n_trials=12, callbacks=[StopWhenSettled()])
+    assert 3e-3 < Tradeoff.from_study(study).best_lambda < 3e-2
+
+
+def test_a_fold_that_diverges_at_every_strength_does_not_decide() -> None:
+    study = optuna.create_study(sampler=FoldCurveSampler(seed=0), pruner=FoldRacingPruner())
+    fit = CrossValidationObjective(fit=lambda s, fold, seed: math.nan if fold == 1 else loss(s, fold), folds=3)
+    study.optimize(fit, n_trials=12, callbacks=[StopWhenSettled()])
+    assert 3e-3 < Tradeoff.from_study(study).best_lambda < 3e-2

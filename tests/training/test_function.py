@@ -182,3 +182,13 @@ def test_an_error_inside_the_function_is_the_users_to_see():
 def test_description_names_the_function():
     described = FunctionTrainer(test_description_names_the_function, 3).describe()
     assert described["function"].endswith(":test_description_names_the_function")
+
+
+def test_a_score_that_is_given_under_two_names_is_refused():
+    with pytest.raises(UserError, match=r"^fold 2: fit gave both 'loss' and 'val_loss'"):
+        scores_of(lambda *member: {"val_loss": 0.4, "loss": 0.1})  # as Keras writes its logs
+
+
+@pytest.mark.parametrize("huge", [10**400, 1.7e308, -1e300])
+def test_a_score_too_large_to_compute_with_counts_as_diverged(huge):
+    assert scores_of(lambda *member: huge)[0].diverged
