@@ -84,11 +84,16 @@ class Observations:
 
 
 def fit_curve(seen: Observations) -> RegularizationCurve | None:
-    """The curve through all observations; None while there is no finite cost. The same ones are fitted once."""
+    """The curve through all observations; None while there is no finite cost. The same ones are fitted once.
+
+    It spans the range and, beyond it, what was tried: a λ that was queued may be the best.
+    """
     if not np.isfinite(seen.cost).any():
         return None
     table = tuple(zip(seen.strength.tolist(), seen.fold.tolist(), seen.cost.tolist(), strict=True))
-    return _fit(table, *seen.range, seen.folds, seen.metric, seen.first_estimate)
+    (low, high), tried = seen.range, seen.tried
+    low, high = (min(low, float(tried[0])), max(high, float(tried[-1]))) if len(tried) else (low, high)
+    return _fit(table, low, high, seen.folds, seen.metric, seen.first_estimate)
 
 
 @lru_cache(maxsize=16)

@@ -385,3 +385,18 @@ def test_a_fold_that_diverges_at_every_strength_does_not_decide() -> None:
     fit = CrossValidationObjective(fit=lambda s, fold, seed: math.nan if fold == 1 else loss(s, fold), folds=3)
     study.optimize(fit, n_trials=12, callbacks=[StopWhenSettled()])
     assert 3e-3 < Tradeoff.from_study(study).best_lambda < 3e-2
+
+
+@pytest.mark.filterwarnings("ignore:Fixed parameter")
+def test_a_queued_strength_beyond_a_fixed_range_may_be_the_best() -> None:
+    """The interval was (1e-4, 1e-4) around a best λ of 1e-2."""
+    objective = CrossValidationObjective(
+        fit=lambda s, f, seed: loss(s, f), folds=FOLDS, lambda_range=(1e-6, 1e-4), extend_range=False
+    )
+    study = optuna.create_study(sampler=FoldCurveSampler(seed=0), pruner=FoldRacingPruner())
+    study.enqueue_trial({"lambda": BEST})
+    study.optimize(objective, n_trials=10)
+    tradeoff = Tradeoff.from_study(study)
+    assert tradeoff.best_lambda == BEST
+    assert tradeoff.interval[0] <= BEST <= tradeoff.interval[1]
+    assert all(t.params.get("lambda", 0.0) in (0.0, BEST) or t.params["lambda"] <= 1e-4 for t in study.trials)
