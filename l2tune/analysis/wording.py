@@ -18,11 +18,11 @@ SAME = 1e-9
 
 
 def amounts(values: Sequence[float], metric: Metric, *, unit: bool = False) -> list[str]:
-    """Values of the metric, all with as many digits (three or more) as it takes to tell different ones apart."""
+    """Values of the metric, each with as many digits (three or more) as it takes to tell it from the others."""
     factor = 100.0 if metric.unit == "%" else 1.0
     least = min(1e-13 * max((abs(value) for value in values if math.isfinite(value)), default=0.0), _LEAST)
     numbers = [factor * value if not abs(value) <= least else 0.0 for value in values]  # no 1e-17 for 0
-    texts = _told_apart(numbers, plain, together=True)
+    texts = _told_apart(numbers, plain)
     return [text + unit_of_value(metric) if unit else text for text in texts]
 
 
@@ -147,8 +147,8 @@ def _short(value: float, digits: int) -> str:
     return f"{value:#.{digits}g}".removesuffix(".")
 
 
-def _told_apart(values: Sequence[float], written: Callable[[float, int], str], *, together: bool = False) -> list[str]:
-    """Each value with the fewest digits that tell it from all the others; `together`, all with as many."""
+def _told_apart(values: Sequence[float], written: Callable[[float, int], str]) -> list[str]:
+    """Each value with the fewest digits that tell it from all the others."""
     kept: list[float] = []
     for value in values:
         kept.append(next((k for k in kept if k == value or math.isclose(k, value, rel_tol=SAME)), value))
@@ -159,7 +159,6 @@ def _told_apart(values: Sequence[float], written: Callable[[float, int], str], *
         alike = [value for value, text in zip(alike, texts, strict=True) if texts.count(text) > 1]
         if not alike:
             break
-        alike = list(digits) if together else alike
         digits |= dict.fromkeys(alike, more + 1)
     return [written(value, digits[value]) for value in kept]
 
