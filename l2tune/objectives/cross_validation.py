@@ -93,7 +93,7 @@ class CrossValidationObjective:
 
     Around a function of one's own:
 
-        objective = CrossValidationObjective(fit=lambda decay, fold, seed: 0.9 - decay, parameter="weight_decay",
+        objective = CrossValidationObjective(fit=lambda decay, fold, seed: 0.9 / (1 + decay), parameter="weight_decay",
                                              metric="accuracy", folds=5)
         study = optuna.create_study(direction="maximize")
         study.optimize(objective, n_trials=20)
