@@ -170,13 +170,6 @@ def as_taken_over(fold: FinishedFold, trial: int) -> FoldRecord:
     return fold.record if fold.trial == trial else replace(fold.record, reused_from=fold.trial)
 
 
-def worst_score(study: optuna.Study) -> float | None:
-    """The worst finite final score of any fold so far."""
-    metric = metric_of(study)
-    costs = [fold.cost for fold in finished_folds(study, known_parameter(study), metric) if math.isfinite(fold.cost)]
-    return metric.score(max(costs)) if costs else None
-
-
 def _costs(trial: FrozenTrial, metric: Metric, place: Mapping[int, int]) -> list[tuple[int, float, FoldRecord | None]]:
     """(fold, cost, record) of a trial's finished folds."""
     records = fold_records(trial)
