@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from l2tune.errors import UserError
 from l2tune.members import Refit, Trainer
 from l2tune.records.tables import StudyRecord
-from l2tune.settings import Settings, build
+from l2tune.settings import PenaltySettings, Settings, build
 
 if TYPE_CHECKING:
     from l2tune.data.images import ImageData
@@ -38,6 +38,13 @@ class Assembled:
     def data(self) -> Mapping[str, Any]:
         """What a study stores of the images; `given` with it."""
         return self.problem.data.summary() | ({"given": list(self.given)} if self.given else {})
+
+    def with_penalty(self, penalty: PenaltySettings) -> Assembled:
+        """The same images, folds and network with another penalty."""
+        from l2tune.training.engine import choose_engine
+
+        problem = replace(self.problem, penalty=penalty)
+        return Assembled(problem, *choose_engine(problem), self.given)
 
     def refit(self, strength: float, seed: int) -> Refit:
         """Train on all training images with this λ, and score on the test images.

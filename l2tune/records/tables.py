@@ -17,7 +17,7 @@ from l2tune.metrics import Metric
 from l2tune.penalty.strength import weight_decay
 from l2tune.records.claims import is_audit, is_wanted_whole
 from l2tune.records.fold_record import SCORES, FoldRecord, fold_records
-from l2tune.records.keys import BIAS_VARIANCE, PARTS, PREFIX, STRENGTH
+from l2tune.records.keys import BIAS_VARIANCE, PARTS, PREFIX, SHARED_FROM, STRENGTH
 from l2tune.records.observations import FinishedFold, finished_folds, known_parameter, observations, strength_of
 from l2tune.records.parameter import StrengthParameter
 from l2tune.records.study import TrainedBy, asked_range, metric_of, part_of, trained_by
@@ -33,7 +33,8 @@ class StudyRecord:
         parameter: The study's parameter for the strength.
         trained_by: Who trained: l2tune's engines, a user's function, a user's trainer, or an objective of their own.
         asked_range: The range of λ that the study was begun with; None if nothing tells.
-        fits: One row per trial and fold. `reused` rows were trained by an earlier trial of the same parameters; `final`
+        fits: One row per trial and fold. `reused` rows were trained by an earlier trial of the same parameters, or by
+            another study of the comparison; `final`
             ones are the observations, each once, with their `cost`; `val_NAME` and `train_NAME` for every score.
         epochs: One row per trial, fold and epoch (reused ones left out).
         trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete, audit`, and a column for
@@ -237,7 +238,7 @@ def _fit_row(
 ) -> dict[str, Any]:
     left_out = ("weight_norms", "curves", "reused_from", "scores")
     row = {name: value for name, value in asdict(record).items() if name not in left_out}
-    reused = record.reused_from is not None
+    reused = record.reused_from is not None or SHARED_FROM in trial.user_attrs
     by_metric = {f"{part}_{metric}": record.value(part, metric) for part in ("val", "train")}
     return row | {
         "fold": fold,
