@@ -7,6 +7,7 @@
 | study | `l2tune:metric` | `Metric.asdict()` |
 | study | `l2tune:parameter` | name and scale of the parameter that is the strength |
 | study | `l2tune:range` | [low, high] of λ now searched, once it was widened |
+| study | `l2tune:refit:λ:SEED` | `RefitRecord` of a final network; one key each: no process writes over another's |
 | trial | the parameter | the strength, on its scale; the baseline has none, for a log range rejects 0 |
 | trial | `l2tune:strength` | λ, 0.0 for the baseline |
 | trial | `l2tune:fold:K` | `FoldRecord` of fold K |
@@ -35,6 +36,7 @@ GIVEN_UP = PREFIX + "given_up"
 WORKER = PREFIX + "worker"
 BIAS_VARIANCE = PREFIX + "bias_variance"
 PARTS = ("settings", "versions", "trainer", "data")
+REFIT = PREFIX + "refit:"
 _FOLD = PREFIX + "fold:"
 
 
@@ -46,3 +48,8 @@ def fold_key(fold: int) -> str:
 def fold_of(key: str) -> int | None:
     """The fold whose record a trial attribute holds; None for other attributes."""
     return int(key.removeprefix(_FOLD)) if key.startswith(_FOLD) else None
+
+
+def refit_key(strength: float, seed: int) -> str:
+    """The study attribute that holds the record of a final network; λ with all its digits."""
+    return f"{REFIT}{float(strength)!r}:{int(seed)}"
