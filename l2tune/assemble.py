@@ -56,7 +56,16 @@ class Assembled:
 
         fit = train_on_all(self.problem, strength, seed=seed)
         scores = {name: getattr(fit, name) for name in ("train_loss", "train_error", "test_loss", "test_error")}
-        return Refit(strength, fit.model, scores, {"mean": fit.mean, "std": fit.std}, fit.seconds)
+        return Refit(
+            strength,
+            fit.model,
+            scores,
+            {"mean": fit.mean, "std": fit.std},
+            fit.seconds,
+            network=fit.network,
+            parameters=fit.parameters,
+            nonzero=fit.nonzero,
+        )
 
 
 def assemble(settings: Settings, images: ImageData | None = None, factory: Any = None) -> Assembled:

@@ -7,8 +7,9 @@
 | study | `l2tune:metric` | `Metric.asdict()` |
 | study | `l2tune:parameter` | name and scale of the parameter that is the strength |
 | study | `l2tune:comparison` | name and penalties of the comparison that the study is a part of |
-| study | `l2tune:refitting:LAMBDA:SEED` | host and process that trains this final network now, for the comparison |
+| study | `l2tune:refitting:λ:SEED` | host and process that trains this final network now, for the comparison |
 | study | `l2tune:range` | [low, high] of λ now searched, once it was widened |
+| study | `l2tune:refit:λ:SEED` | `RefitRecord` of a final network; one key each: no process writes over another's |
 | trial | the parameter | the strength, on its scale; the baseline has none, for a log range rejects 0 |
 | trial | `l2tune:strength` | λ, 0.0 for the baseline |
 | trial | `l2tune:fold:K` | `FoldRecord` of fold K |
@@ -41,6 +42,7 @@ _REFITTING = PREFIX + "refitting:"
 WORKER = PREFIX + "worker"
 BIAS_VARIANCE = PREFIX + "bias_variance"
 PARTS = ("settings", "versions", "trainer", "data")
+REFIT = PREFIX + "refit:"
 _FOLD = PREFIX + "fold:"
 
 
@@ -56,4 +58,9 @@ def fold_of(key: str) -> int | None:
 
 def refitting_key(strength: float, seed: int) -> str:
     """The study attribute that tells who trains the final network of this λ and seed now."""
-    return f"{_REFITTING}{float(strength)!r}:{seed}"
+    return f"{_REFITTING}{float(strength)!r}:{int(seed)}"
+
+
+def refit_key(strength: float, seed: int) -> str:
+    """The study attribute that holds the record of a final network; λ with all its digits."""
+    return f"{REFIT}{float(strength)!r}:{int(seed)}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from l2tune.members import NetworkState
-from l2tune.training.network_state import GRADIENT_IMAGES, describe_network
+from l2tune.training.network_state import GRADIENT_IMAGES, describe_network, transposed_groups
 from l2tune.training.stacked import evaluate
 from l2tune.training.stacked.layout import Layout
 from l2tune.training.stacked.problem import StackedProblem
@@ -54,7 +54,7 @@ class Evaluation:
             )
         )
         smoothness = evaluate.input_gradient_norms(self._network(), some).tolist()
-        names = self._regularized()
+        names, transposed = self._regularized(), transposed_groups(self.problem.whole.network)
         return {
             row: describe_network(
                 {name: self.state["parameters"][name][row] for name in names},
@@ -62,6 +62,7 @@ class Evaluation:
                 log_p[row],
                 labels,
                 smoothness[row],
+                transposed,
             )
             for row in range(len(which))
         }
