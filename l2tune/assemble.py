@@ -136,6 +136,23 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 
+def named(data: Any, model: Any) -> tuple[ImageData | None, Any, dict[str, str]]:
+    """Images and factory, where they are given in Python and not by name, and the settings that name both.
+
+    Raises:
+        UserError: They are no images, or the factory cannot be called.
+    """
+    images, factory = None, None
+    if not isinstance(data, str):
+        from l2tune.data.images import from_object
+
+        images = from_object(data, "data")
+        data = images.name
+    if not isinstance(model, str):
+        factory, model = model, name_of(model)
+    return images, factory, {"data": data, "model": model}
+
+
 def name_of(factory: Any) -> str:
     """`module:name` of a factory.
 

@@ -106,7 +106,9 @@ def build_comparison(
             )
     if "elastic" not in chosen and ("l1_ratio" in given or "l1_ratio" in section):
         place = option("l1_ratio") if "l1_ratio" in given else f"{file}: penalty.l1_ratio"
-        raise UserError("has no effect on " + " or ".join(chosen), place, "add elastic to the penalties, or leave it out")
+        raise UserError(
+            "has no effect on " + " or ".join(chosen), place, "add elastic to the penalties, or leave it out"
+        )
     is_named = "study" in given or values.get("study")
     name = uncoupled.study if is_named else f"{uncoupled.study}-compare"
     folder = given.get("out") or values.get("out")

@@ -97,7 +97,9 @@ def others_at_work(study: optuna.Study) -> list[FrozenTrial]:
 
 def is_at_work_elsewhere(worker: tuple[str, int] | None) -> bool:
     """Whether (host, process) is another living process of this machine."""
-    return worker is not None and worker[0] == socket.gethostname() and worker[1] != os.getpid() and _is_alive(worker[1])
+    return (
+        worker is not None and worker[0] == socket.gethostname() and worker[1] != os.getpid() and _is_alive(worker[1])
+    )
 
 
 def _is_lost(trial: FrozenTrial) -> bool:
