@@ -74,7 +74,7 @@ def build_comparison(
     values = read_toml(file) if file is not None else {}
     in_file = values.pop("penalties", None)
     given = {name: value for name, value in given.items() if value is not None}
-    option = (lambda name: f"--{name.replace('_', '-')}") if flags else (lambda name: name)  # noqa: E731
+    option = (lambda name: f"--{name.replace('_', '-')}") if flags else (lambda name: name)
     if "penalty" in given:
         raise UserError("is one form, and a comparison has several", option("penalty"), f"use {option('penalties')}")
     section = values.get("penalty")

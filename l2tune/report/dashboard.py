@@ -50,7 +50,7 @@ class DashboardPublisher:
         publish(self._study, tradeoff)
 
     def finish(self, tradeoff: Estimates, folder: str | None = None) -> str:
-        """Publish the final verdict, with the report of a folder as an artifact; returns what went wrong, if anything."""
+        """Publish the final verdict, with a folder's report as an artifact; returns what went wrong, if anything."""
         try:
             self.publish(tradeoff)
             if folder is not None:
