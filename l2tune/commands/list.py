@@ -16,12 +16,16 @@ def list_command(
     *,
     storage: Annotated[str, Parameter(help="Storage of the searches")] = "sqlite:///l2tune.db",
 ) -> None:
-    """List the studies in a storage: trials, the best λ of a complete trial and its value, and when it began."""
+    """List the studies in a storage: trials, the best λ of a complete trial and its value, and when it began.
+
+    The studies of a comparison stand below its name.
+    """
     import optuna
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from l2tune.records.comparison import comparison_names, comparison_studies
     from l2tune.search.storage import open_storage
     from l2tune.storage_url import without_password
     from l2tune.terminal_text import one_line, readable
@@ -38,10 +42,17 @@ def list_command(
         return Text(readable(one_line(text), console.encoding))
 
     table = Table(box=None, pad_edge=False)
+    compared = comparison_names(opened)
     for title in _COLUMNS:
         table.add_column(cell(title))
     for name in names:
-        table.add_row(*map(cell, _row(optuna.load_study(study_name=name, storage=opened))))
+        if name not in compared:
+            table.add_row(*map(cell, _row(optuna.load_study(study_name=name, storage=opened))))
+    for comparison in dict.fromkeys(compared.values()):
+        table.add_row(cell(f"{comparison} (comparison)"))
+        for study in comparison_studies(opened, comparison).values():
+            name, *others = map(cell, _row(study))
+            table.add_row(Text("  ") + name, *others)
     console.print(table, width=None if console.is_terminal else 200)
 
 

@@ -42,8 +42,9 @@ def search_command(
     from l2tune.commands.interrupts import lasting_interrupts
     from l2tune.commands.progress import Progress
     from l2tune.commands.searching import search_shown
-    from l2tune.errors import SearchAborted
+    from l2tune.errors import SearchAborted, UserError
     from l2tune.objectives.cross_validation import CrossValidationObjective
+    from l2tune.records.comparison import is_comparison
     from l2tune.report.dashboard import DashboardPublisher
     from l2tune.search.audit import audit_line
     from l2tune.search.optuna_samplers import EPOCH_PRUNING_RISK
@@ -66,6 +67,8 @@ def search_command(
             f"deleting study {settings.study!r} with its {count} trials from {without_password(settings.storage)}"
         )
         delete_study(storage, settings.study)
+    if is_comparison(storage, settings.study):
+        raise UserError("is the name of a comparison", f"study {settings.study!r}", "use another --study")
     study = open_study(storage, settings)
     objective.describe(study)
     for note in assembled.problem.data.notes:

@@ -59,6 +59,12 @@ def comparison_studies(storage: BaseStorage, name: str) -> dict[str, optuna.Stud
     return dict(sorted(studies.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
 
+def is_comparison(storage: BaseStorage, name: str) -> bool:
+    """Whether a name is a comparison's, and not a study's."""
+    names = comparison_names(storage)
+    return name in names.values() and name not in optuna.get_all_study_names(storage)
+
+
 def is_shared(trial: FrozenTrial | optuna.Trial) -> bool:
     """Whether another study of the comparison has trained the trial's folds."""
     return SHARED_FROM in trial.user_attrs
