@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -35,7 +36,7 @@ def list_command(
     if not names:
         print(one_line(f"No study in {without_password(storage)}."))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
     def cell(text: str) -> Text:
         """As it is: a name such as `[bold]` is no markup."""
@@ -44,7 +45,7 @@ def list_command(
     table = Table(box=None, pad_edge=False)
     compared = comparison_names(opened)
     for title in _COLUMNS:
-        table.add_column(cell(title))
+        table.add_column(cell(title), no_wrap=title == "study")  # which other commands take
     for name in names:
         if name not in compared:
             table.add_row(*map(cell, _row(optuna.load_study(study_name=name, storage=opened))))
@@ -53,7 +54,7 @@ def list_command(
         for study in comparison_studies(opened, comparison).values():
             name, *others = map(cell, _row(study))
             table.add_row(Text("  ") + name, *others)
-    console.print(table, width=None if console.is_terminal else 200)
+    console.print(table)
 
 
 def _row(study: optuna.Study) -> tuple[str, ...]:

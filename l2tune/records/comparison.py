@@ -90,6 +90,10 @@ def share_baseline(source: optuna.Study, target: optuna.Study) -> bool:
     Returns:
         False where the target has a trial at λ = 0 already, or the source has not finished all folds of its own.
     """
+    worker = this_worker()
+    for left in _copies(target):
+        if left.state == TrialState.RUNNING and left.user_attrs.get(WORKER) == worker:
+            _give_up(target, left)  # cut short by an interrupt of this very process
     trial = baseline_of(source)
     if trial is None or has_baseline(target):
         return False
@@ -97,7 +101,6 @@ def share_baseline(source: optuna.Study, target: optuna.Study) -> bool:
     if len(folds) < (fold_count(source) or 1):
         return False
     first = str(trial.user_attrs.get(SHARED_FROM, source.study_name))
-    worker = this_worker()  # so that a copy cut short by a kill is given up
     target.add_trial(
         create_trial(
             state=TrialState.RUNNING,
@@ -105,11 +108,10 @@ def share_baseline(source: optuna.Study, target: optuna.Study) -> bool:
             user_attrs={STRENGTH: 0.0, SHARED_FROM: first, WORKER: worker},
         )
     )
-    copies = [t for t in target.get_trials(deepcopy=False) if t.user_attrs.get(STRENGTH) == 0.0 and _is_alive(t)]
-    mine = max((t for t in copies if t.user_attrs.get(WORKER) == worker), key=lambda t: t.number)
-    if copies[0].number != mine.number:
-        mark_trial(target, mine, GIVEN_UP, True)
-        target.tell(mine.number, state=TrialState.FAIL)
+    earliest, *_ = copies = _copies(target)
+    mine = next(copy for copy in reversed(copies) if copy.user_attrs.get(WORKER) == worker)
+    if earliest.number != mine.number:
+        _give_up(target, mine)
         return False
     for fold, finished in folds.items():
         assert finished.record is not None
@@ -122,8 +124,15 @@ def share_baseline(source: optuna.Study, target: optuna.Study) -> bool:
     return True
 
 
-def _is_alive(trial: FrozenTrial) -> bool:
-    return trial.state in (TrialState.RUNNING, TrialState.COMPLETE)
+def _copies(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials at λ = 0, done or under way, in the order in which they were begun."""
+    states = (TrialState.RUNNING, TrialState.COMPLETE)
+    return [t for t in study.get_trials(deepcopy=False, states=states) if t.user_attrs.get(STRENGTH) == 0.0]
+
+
+def _give_up(study: optuna.Study, trial: FrozenTrial) -> None:
+    mark_trial(study, trial, GIVEN_UP, True)
+    study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _form(study: optuna.Study) -> str:
