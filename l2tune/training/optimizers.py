@@ -27,6 +27,14 @@ def is_adam(optimizer: str) -> bool:
     return _ADAM[optimizer]
 
 
+def momentum_gain(momentum: float, steps: int) -> float:
+    """How many times the learning rate a step of torch.optim.SGD with Nesterov momentum μ moves a weight by.
+
+    For a gradient that stays as it is: `(1 − μᵗ⁺¹) / (1 − μ)` at step t ≥ 1, the sum 1 + μ + … + μᵗ.
+    """
+    return (1 - momentum ** (steps + 1)) / (1 - momentum)
+
+
 class RegularizedOptimizer:
     """A torch.optim optimizer and the penalty λ on the regularized weights.
 
@@ -45,6 +53,7 @@ class RegularizedOptimizer:
         taken = {id(weight) for weight in self._weights}
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
         self._adam = is_adam(training.optimizer)
+        self._momentum, self._steps = training.momentum, 0
         # torch.optim's own decay is part of its fused step; SGD has no decoupled one
         self._by_torch = self._form.native == "coupled" or (self._form.native == "decoupled" and self._adam)
         groups = [
@@ -77,6 +86,7 @@ class RegularizedOptimizer:
                     self._add_to_gradient()
                 self._form.before_step(self._weights, self._strength, lr)
         self._optimizer.step()
+        self._steps += 1
         if self._acts:
             with torch.no_grad():
                 self._form.after_step(self._weights, self._strength, lambda: self._step_sizes(lr))
@@ -87,17 +97,22 @@ class RegularizedOptimizer:
         if pairs:
             self._form.add_to_gradient([g for g, _ in pairs], [w for _, w in pairs], self._strength)
 
+    def relative_step_sizes(self) -> Sequence[Factor]:
+        """Of each regularized weight at learning rate 1, as the last step's were."""
+        return self._step_sizes(1.0)
+
     def _step_sizes(self, lr: float) -> Sequence[Factor]:
-        """What the step just taken multiplied each regularized weight's (mean) gradient by."""
+        """What a step multiplies each regularized weight's gradient by, if that stays as it is."""
         if not self._adam:
-            return [lr] * len(self._weights)
+            size = lr * momentum_gain(self._momentum, self._steps)
+            return [0.0 if weight.grad is None else size for weight in self._weights]
         (_, beta), epsilon = (self._optimizer.param_groups[0][name] for name in ("betas", "eps"))
         found: list[Factor] = []
         for weight in self._weights:
-            state = self._optimizer.state.get(weight)
-            if not state:  # it had no gradient yet
+            if weight.grad is None:  # it takes no part in the loss, and torch.optim has left it as it is
                 found.append(0.0)
                 continue
+            state = self._optimizer.state[weight]
             second = state["exp_avg_sq"]
             corrected = second / (1 - beta ** state["step"].to(second.device, second.dtype))
             found.append(lr / (corrected.sqrt() + epsilon))

@@ -113,7 +113,7 @@ def numbers_of(scores: EpochScores) -> tuple[Any, ...]:
     network = scores.network
     state = network and (tuple(network.weight_norms.values()), network.test_loss, network.input_gradient_norm)
     errors = (scores.train_error, scores.val_error)
-    return (scores.epoch, scores.train_loss, scores.val_loss, *errors, scores.diverged, scores.gradient_ratio, state)
+    return (scores.epoch, scores.train_loss, scores.val_loss, *errors, scores.diverged, scores.first_estimates, state)
 
 
 @pytest.fixture(scope="session")

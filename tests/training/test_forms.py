@@ -131,7 +131,9 @@ def test_step_sizes_are_those_that_the_optimizer_used(monkeypatch, optimizer):
         second = 0.999 * second + 0.001 * gradient.square()
         rates = torch.tensor([stacked.rates(step, 4 * (1 + row)) for row in range(2)], dtype=torch.float64).T
         sizes = rates[0].view(2, 1, 1)
-        if optimizer == "adam":
+        if optimizer == "sgd":  # what momentum makes of a gradient that stays as it is
+            sizes = sizes * sum(0.9**power for power in range(step + 2))
+        else:
             sizes = sizes / ((second / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
         strengths = torch.tensor([0.5, 0.7], dtype=torch.float64)
         stacked.step([weights], [gradient.clone()], moments, [True], strengths, rates)
