@@ -35,11 +35,12 @@ class StudyRecord:
         trained_by: Who trained: l2tune's engines, a user's function, a user's trainer, or an objective of their own.
         asked_range: The range of λ that the study was begun with; None if nothing tells.
         fits: One row per trial and fold. `reused` rows were trained by an earlier trial of the same parameters, or by
-            another study of the comparison; `final`
-            ones are the observations, each once, with their `cost`; `val_NAME` and `train_NAME` for every score.
+            another study of the comparison; `final` ones are the observations, each once, with their `cost`;
+            `val_NAME` and `train_NAME` for every score.
         epochs: One row per trial, fold and epoch (reused ones left out).
-        trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete, audit`, and a column for
-            each other parameter (`params_NAME` for one that is called as one of these).
+        trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete, audit, shared` (trained by
+            another study of the comparison), and a column for each other parameter (`params_NAME` for one that is
+            called as one of these).
         layers: One row per trial, fold and layer: `weight_norm, weights, zeros, units, dead_units`; the counts are NaN
             where an older version trained.
         magnitudes: One row per trial and fold: `counts`, (bins,) of `MAGNITUDE_EDGES`; none where an older version
@@ -223,6 +224,7 @@ _TRIAL_COLUMNS: dict[str, type] = {
     "seconds": float,
     "complete": bool,
     "audit": bool,
+    "shared": bool,
 }
 _COUNTS = ("weights", "zeros", "units", "dead_units")
 _LAYER_COLUMNS: dict[str, type] = {
@@ -258,6 +260,7 @@ def _trial_row(trial: FrozenTrial, records: int, several: bool) -> dict[str, Any
         "seconds": trial.duration.total_seconds() if trial.duration else math.nan,
         "complete": is_wanted_whole(trial),
         "audit": is_audit(trial),
+        "shared": SHARED_FROM in trial.user_attrs,
     }
 
 

@@ -21,6 +21,7 @@ from l2tune.records.comparison import baseline_of, comparison_studies, is_shared
 from l2tune.records.keys import WORKER
 from l2tune.records.refits import refit_of
 from l2tune.records.tables import StudyRecord, read_study
+from l2tune.report.page_tables import search as how_it_went
 from l2tune.report.tables import results
 from l2tune.search.comparison import assemble_parts, open_sides, run_comparison
 from l2tune.search.storage import open_storage, open_study
@@ -92,6 +93,8 @@ def test_what_is_shared_is_not_counted_as_spent(trained: list[tuple[str, float, 
         assert found["fits"] == spent[form]
         assert found["seconds"] == pytest.approx(record.fits["seconds"].sum())
     assert not records(storage)[1].fits.query("`lambda` == 0")["seconds"].any()
+    told = [how_it_went(l2tune.Tradeoff.from_record(record)) for record in records(storage)]
+    assert ["trained once for the whole comparison" in text for text in told] == [False, True]
     assert comparison.table["fits"].sum() == sum(spent.values())
 
 
