@@ -52,8 +52,8 @@ def list_command(
     for comparison in dict.fromkeys(compared.values()):
         table.add_row(cell(f"{comparison} (comparison)"))
         for study in comparison_studies(opened, comparison).values():
-            title, *others = map(cell, _row(study))
-            table.add_row(Text("  ") + title, *others)
+            first, *others = map(cell, _row(study))
+            table.add_row(Text("  ") + first, *others)
     console.print(table)
 
 
