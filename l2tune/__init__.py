@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from l2tune.comparison import Comparison as Comparison
+    from l2tune.comparison import compare as compare
     from l2tune.curve.observations import Observations as Observations
     from l2tune.curve.regularization_curve import RegularizationCurve as RegularizationCurve
     from l2tune.data.images import ImageData as ImageData
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Comparison": "comparison",
     "CrossValidationObjective": "objectives.cross_validation",
     "EpochScores": "members",
     "FoldCurveSampler": "search.sampler",
@@ -49,6 +52,7 @@ _HOME = {
     "Trainer": "members",
     "TrialFailed": "errors",
     "UserError": "errors",
+    "compare": "comparison",
 }
 __all__ = list(_HOME)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from l2tune.errors import UserError
 from l2tune.members import Refit, Trainer
 from l2tune.records.tables import StudyRecord
-from l2tune.settings import Settings, build
+from l2tune.settings import PenaltySettings, Settings, build
 
 if TYPE_CHECKING:
     from l2tune.data.images import ImageData
@@ -39,6 +39,13 @@ class Assembled:
         """What a study stores of the images; `given` with it."""
         return self.problem.data.summary() | ({"given": list(self.given)} if self.given else {})
 
+    def with_penalty(self, penalty: PenaltySettings) -> Assembled:
+        """The same images, folds and network with another penalty."""
+        from l2tune.training.engine import choose_engine
+
+        problem = replace(self.problem, penalty=penalty)
+        return Assembled(problem, *choose_engine(problem), self.given)
+
     def refit(self, strength: float, seed: int) -> Refit:
         """Train on all training images with this λ, and score on the test images.
 
@@ -49,7 +56,16 @@ class Assembled:
 
         fit = train_on_all(self.problem, strength, seed=seed)
         scores = {name: getattr(fit, name) for name in ("train_loss", "train_error", "test_loss", "test_error")}
-        return Refit(strength, fit.model, scores, {"mean": fit.mean, "std": fit.std}, fit.seconds)
+        return Refit(
+            strength,
+            fit.model,
+            scores,
+            {"mean": fit.mean, "std": fit.std},
+            fit.seconds,
+            network=fit.network,
+            parameters=fit.parameters,
+            nonzero=fit.nonzero,
+        )
 
 
 def assemble(settings: Settings, images: ImageData | None = None, factory: Any = None) -> Assembled:
@@ -118,6 +134,23 @@ def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     names = ("l2tune", "optuna", "torch", "torchvision", "numpy", "scikit-learn", "scipy")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def named(data: Any, model: Any) -> tuple[ImageData | None, Any, dict[str, str]]:
+    """Images and factory, where they are given in Python and not by name, and the settings that name both.
+
+    Raises:
+        UserError: They are no images, or the factory cannot be called.
+    """
+    images, factory = None, None
+    if not isinstance(data, str):
+        from l2tune.data.images import from_object
+
+        images = from_object(data, "data")
+        data = images.name
+    if not isinstance(model, str):
+        factory, model = model, name_of(model)
+    return images, factory, {"data": data, "model": model}
 
 
 def name_of(factory: Any) -> str:

@@ -38,14 +38,48 @@ def make_member(search_seed: int, strength: float, fold: int) -> Member:
     return Member(strength, fold, int(np.random.SeedSequence([search_seed, fold]).generate_state(1)[0]))
 
 
+MAGNITUDE_EDGES: tuple[float, ...] = tuple(10 ** (-6 + place / 8) for place in range(8 * 8 + 1))
+"""Edges of the bins in which |w| is counted: eight a decade from 1e-6 to 1e2, lower edges included. What lies outside
+counts in the bin at that end; exact zeros count in none."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerState:
+    """What one layer's regularized weights are like.
+
+    A unit is an output of the layer: a row of a linear layer's weight, a filter of a convolution's, a gate's row of a
+    recurrent layer's. A unit without a single weight that is not exactly zero is dead.
+
+    Attributes:
+        weight_norm: ‖w‖₂.
+        weights: How many there are.
+        zeros: How many of them are exactly zero.
+        units: How many units there are; 0 for a bias or another vector, which has none.
+        dead_units: How many of them are dead.
+    """
+
+    weight_norm: float
+    weights: int
+    zeros: int
+    units: int
+    dead_units: int
+
+    @property
+    def counts(self) -> list[int]:
+        """`[weights, zeros, units, dead_units]`, as a study stores them."""
+        return [self.weights, self.zeros, self.units, self.dead_units]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkState:
     """What a network is like at the end of its schedule.
 
     Attributes:
-        weight_norms: Layer name → ‖w‖₂ of its regularized weights.
+        layers: Layer name → what its regularized weights are like; a weight's name without `.weight`.
         zero_fraction: Share of regularized weights that are exactly zero.
         near_zero_fraction: Share below 1e-3 times their layer's initial root mean square.
+        weight_sum: Σ|w| over all regularized weights; None where not known.
+        magnitudes: How many regularized weights lie in each bin of `MAGNITUDE_EDGES`; empty where not known.
         test_loss: Mean cross-entropy over the test images, nats.
         test_error: Share of test images classified wrongly.
         calibration_error: Expected calibration error over the test images, 15 equal-width bins (Guo et al. 2017).
@@ -53,14 +87,21 @@ class NetworkState:
         test_log_probabilities: (test images, classes), or None where a trainer has no test images.
     """
 
-    weight_norms: Mapping[str, float]
+    layers: Mapping[str, LayerState]
     zero_fraction: float
     near_zero_fraction: float
+    weight_sum: float | None = None
+    magnitudes: Sequence[int] = ()
     test_loss: float | None = None
     test_error: float | None = None
     calibration_error: float | None = None
     input_gradient_norm: float | None = None
     test_log_probabilities: NDArray[np.float32] | None = None
+
+    @property
+    def weight_norms(self) -> dict[str, float]:
+        """Layer name → ‖w‖₂ of its regularized weights."""
+        return {name: layer.weight_norm for name, layer in self.layers.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +157,9 @@ class Refit:
         scores: Name → value, e.g. `test_loss`, as far as they are known.
         normalization: `mean` and `std` of each channel, pixels in 0..1, that images are normalized with; l2tune's only.
         seconds: Of training; 0 where not known.
+        network: What it is like, by all test images; l2tune's only.
+        parameters: How many it has, all of them; None where not known.
+        nonzero: How many of all its parameters are not exactly zero; None where not known.
     """
 
     strength: float
@@ -123,6 +167,9 @@ class Refit:
     scores: Mapping[str, float] = field(default_factory=dict)
     normalization: Mapping[str, Sequence[float]] = field(default_factory=dict)
     seconds: float = 0.0
+    network: NetworkState | None = None
+    parameters: int | None = None
+    nonzero: int | None = None
 
     @classmethod
     def of(cls, given: Any, strength: float) -> Refit:

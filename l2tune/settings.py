@@ -11,7 +11,8 @@ import difflib
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -289,11 +290,28 @@ def build(given: Mapping[str, Any], file: Path | str | None = None, *, flags: bo
     Raises:
         UserError: A name, type or value is wrong; the line tells where it came from.
     """
-    values: dict[str, Any] = _read_toml(Path(file)) if file is not None else {}
+    values = read_toml(file) if file is not None else {}
+    if "penalties" in values:
+        raise UserError("are of a comparison", f"{file}: penalties", f"use `l2tune compare {file}`")
+    return build_from(values, given, file, flags=flags)
+
+
+def build_from(
+    values: dict[str, Any], given: Mapping[str, Any], file: Path | str | None = None, *, flags: bool = False
+) -> Settings:
+    """`build` with what a file holds, which is left as it is.
+
+    Args:
+        file: Where the values came from, for messages.
+
+    Raises:
+        UserError: As `build`.
+    """
+    values = deepcopy(values)
     origin: dict[tuple[str, ...], str] = {}
     for name, value in given.items():
         if name not in PLACES:
-            raise UserError("no such setting", f"--{name}" if flags else str(name), _did_you_mean(str(name), PLACES))
+            raise UserError("no such setting", f"--{name}" if flags else str(name), did_you_mean(str(name), PLACES))
         if value is None:
             continue
         place = PLACES[name]
@@ -390,7 +408,13 @@ def _short_name(source: str) -> str:
     return name.encode()[:90].decode(errors="ignore").strip("-.") or "study"
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(file: Path | str) -> dict[str, Any]:
+    """What a TOML file holds.
+
+    Raises:
+        UserError: There is no such file, or it is none.
+    """
+    path = Path(file)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -429,13 +453,14 @@ def _explain(error: ValidationError, origin: Mapping[tuple[str, ...], str], file
         right = PLACES.get(place[-1], ())
         if len(right) > 1 and right != place:
             return UserError("no such key", where, f"write {right[-1]} in the section [{right[0]}]")
-        return UserError("no such key", where, _did_you_mean(place[-1], known))
+        return UserError("no such key", where, did_you_mean(place[-1], known))
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     message = message.replace("input should", "it should")
     return UserError(f"{shown_value(problem['input'])} does not fit", where, message)
 
 
-def _did_you_mean(name: str, known: Mapping[str, Any] | list[str]) -> str:
+def did_you_mean(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    """How to mend an unknown name: the one that is close, else all there are."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(known)

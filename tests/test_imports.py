@@ -21,7 +21,7 @@ ORDER = (
     ("l2tune.errors",),
     ("l2tune.given",),
     ("l2tune.importing", "l2tune.penalty.strength", "l2tune.optuna_internals"),
-    ("l2tune.members", "l2tune.metrics", "l2tune.settings"),
+    ("l2tune.members", "l2tune.metrics", "l2tune.settings", "l2tune.comparison_settings"),
     ("l2tune.curve",),
     ("l2tune.records",),
     ("l2tune.data",),
@@ -33,7 +33,7 @@ ORDER = (
     ("l2tune.objectives",),
     ("l2tune.search",),
     ("l2tune.report",),
-    ("l2tune.tradeoff",),
+    ("l2tune.tradeoff", "l2tune.comparison"),
     ("l2tune.commands",),
     ("l2tune", "l2tune.cli", "l2tune.__main__"),
 )

@@ -9,7 +9,8 @@ import pytest
 
 import l2tune
 from l2tune.cli import app
-from l2tune.settings import build
+from l2tune.comparison_settings import build_comparison
+from l2tune.settings import build, read_toml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,20 +44,25 @@ def test_the_settings_file_is_one(tmp_path: Path) -> None:
     assert build({}, tmp_path / "photos.toml").study == "photos"
 
 
-@pytest.mark.parametrize("line", re.findall(r"^    (l2tune search.*?)(?:  +#.*)?$", README, re.MULTILINE))
+@pytest.mark.parametrize("line", re.findall(r"^    (l2tune (?:search|compare).*?)(?:  +#.*)?$", README, re.MULTILINE))
 def test_the_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     _, bound, ignored = app.parse_args(shlex.split(line)[1:], print_error=False, exit_on_error=False)
     assert not ignored
     given = {name: value for name, value in bound.arguments.items() if name in build({}).flat()}
     file = next((word for word in shlex.split(line) if word.endswith(".toml")), None)
-    build(given, file, flags=True)
+    if line.startswith("l2tune compare"):
+        build_comparison(given, bound.arguments.get("penalties"), file, flags=True)
+    else:
+        build(given, file, flags=True)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.toml")), ids=lambda path: path.stem)
 def test_the_studies_are_settings(path: Path) -> None:
-    settings = build({}, path)
-    assert settings.study == path.stem
+    if "penalties" in read_toml(path):
+        assert build_comparison({}, None, path).name == path.stem
+    else:
+        assert build({}, path).study == path.stem
 
 
 def test_the_digits_study_is_the_default() -> None:

@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 
 STATE_COLUMNS = (
     "weight_norm",
+    "weight_sum",
     "zero_fraction",
     "near_zero_fraction",
     "input_gradient_norm",

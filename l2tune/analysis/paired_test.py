@@ -84,3 +84,22 @@ def rowwise_standard_error(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     squares = np.where(np.isfinite(scores), (scores - mean[:, None]) ** 2, 0.0).sum(axis=1)
     error = np.sqrt(squares / np.maximum(count - 1, 1) / np.maximum(count, 1))
     return np.where(count >= 2, error, np.nan)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """(tests,) p-values corrected for being many, so that the chance of any false rejection stays at the level.
+
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+
+    Source: Holm, 'A simple sequentially rejective multiple test procedure' (Scandinavian Journal of Statistics, 1979).
+
+    Args:
+        p_values: (tests,); a NaN is a test that was planned and cannot be made yet: it counts as one, and stays NaN.
+    """
+    p = np.asarray(p_values, float)
+    order = np.argsort(p)  # NaN last
+    steps = p[order] * np.arange(len(p), 0, -1)
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate(np.nan_to_num(steps, nan=0.0)), 1.0)
+    return np.where(np.isnan(p), np.nan, corrected)

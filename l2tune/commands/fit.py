@@ -36,12 +36,17 @@ def fit_command(
     from l2tune.errors import UserError
     from l2tune.given import results_folder
     from l2tune.penalty.strength import format_lambda, weight_decay
+    from l2tune.records.comparison import comparison_studies, is_comparison
     from l2tune.records.tables import read_study
     from l2tune.search.storage import load_study, open_storage
     from l2tune.settings import HIGHEST_LAMBDA
     from l2tune.tradeoff import Tradeoff
 
-    found = load_study(open_storage(storage, must_exist=True), study)
+    opened = open_storage(storage, must_exist=True)
+    if is_comparison(opened, study):
+        names = ", ".join(found.study_name for found in comparison_studies(opened, study).values())
+        raise UserError("is a comparison of several studies", repr(study), f"give one of them: {names}")
+    found = load_study(opened, study)
     folder = check_folder(out or results_folder(study))
     record = read_study(found)
     where = f"study {study!r}"

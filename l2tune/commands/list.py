@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -16,12 +17,16 @@ def list_command(
     *,
     storage: Annotated[str, Parameter(help="Storage of the searches")] = "sqlite:///l2tune.db",
 ) -> None:
-    """List the studies in a storage: trials, the best λ of a complete trial and its value, and when it began."""
+    """List the studies in a storage: trials, the best λ of a complete trial and its value, and when it began.
+
+    The studies of a comparison stand below its name.
+    """
     import optuna
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from l2tune.records.comparison import comparison_names, comparison_studies
     from l2tune.search.storage import open_storage
     from l2tune.storage_url import without_password
     from l2tune.terminal_text import one_line, readable
@@ -31,18 +36,25 @@ def list_command(
     if not names:
         print(one_line(f"No study in {without_password(storage)}."))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
     def cell(text: str) -> Text:
         """As it is: a name such as `[bold]` is no markup."""
         return Text(readable(one_line(text), console.encoding))
 
     table = Table(box=None, pad_edge=False)
+    compared = comparison_names(opened)
     for title in _COLUMNS:
-        table.add_column(cell(title))
+        table.add_column(cell(title), no_wrap=title == "study")  # which other commands take
     for name in names:
-        table.add_row(*map(cell, _row(optuna.load_study(study_name=name, storage=opened))))
-    console.print(table, width=None if console.is_terminal else 200)
+        if name not in compared:
+            table.add_row(*map(cell, _row(optuna.load_study(study_name=name, storage=opened))))
+    for comparison in dict.fromkeys(compared.values()):
+        table.add_row(cell(f"{comparison} (comparison)"))
+        for study in comparison_studies(opened, comparison).values():
+            first, *others = map(cell, _row(study))
+            table.add_row(Text("  ") + first, *others)
+    console.print(table)
 
 
 def _row(study: optuna.Study) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 from l2tune.members import EpochScores, Trainer
 from l2tune.metrics import as_metric
 from l2tune.penalty.strength import format_lambda, weight_decay
+from l2tune.records.comparison import is_shared
 from l2tune.records.fold_record import fold_records
 from l2tune.records.observations import known_parameter, strength_of
 from l2tune.records.study import search_range
@@ -27,9 +28,11 @@ class Progress:
 
     Args:
         quiet: Show nothing.
+        part: Which part of the whole this search is, to begin each line with; empty where it is all there is.
     """
 
-    def __init__(self, settings: Settings, trainer: Trainer, *, quiet: bool) -> None:
+    def __init__(self, settings: Settings, trainer: Trainer, *, quiet: bool, part: str = "") -> None:
+        self._part = part
         self._settings, self._folds, self._epochs = settings, trainer.folds, trainer.epochs
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._live = self._console.is_terminal and not quiet
@@ -41,7 +44,7 @@ class Progress:
             disable=not self._live,
             transient=True,
         )
-        self._task = self._bar.add_task("searching", total=None, text="")
+        self._task = self._bar.add_task(part or "searching", total=None, text="")
         self._began = time.monotonic()
         self._member_epochs = 0
         self._trials = 0
@@ -58,8 +61,9 @@ class Progress:
         for trial in done:
             self._note_best(trial)
         self._trials = len(done)
-        if done:
-            self.say(f"going on with study {study.study_name!r}: {len(done)} trials are done")
+        own = sum(not is_shared(trial) for trial in done)
+        if own:
+            self.say(f"going on with study {study.study_name!r}: {own} trials are done")
         self._began = time.monotonic()
         with self._bar:
             yield
@@ -67,6 +71,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line that stays."""
         if line:
+            line = f"{self._part}: {line}" if self._part else line
             self._console.print(self._shown(line), markup=False, emoji=False, soft_wrap=True)
 
     def epoch(self, scores: Sequence[EpochScores]) -> None:

@@ -1,4 +1,4 @@
-"""`l2tune report`: the results of a study again, from storage alone."""
+"""`l2tune report`: the results of a study or a comparison again, from storage alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from l2tune.commands.flags import OwnParameter, OwnScale
 
 
 def report_command(
-    study: Annotated[str, Parameter(help="Name of the study")],
+    study: Annotated[str, Parameter(help="Name of the study, or of the comparison")],
     /,
     *,
     storage: Annotated[str, Parameter(help="Storage of the search")] = "sqlite:///l2tune.db",
@@ -22,12 +22,30 @@ def report_command(
         Parameter(help="What to write; png needs Chromium or Chrome", consume_multiple=True, negative=()),
     ] = ("html", "json", "csv"),
 ) -> None:
-    """Write a study's results again, from its storage alone. Nothing is trained."""
-    from l2tune.commands.results import check_folder, print_verdict, write_results
+    """Write a study's or a comparison's results again, from its storage alone. Nothing is trained."""
+    from l2tune.commands.results import (
+        check_folder,
+        print_comparison,
+        print_verdict,
+        write_comparison_results,
+        write_results,
+    )
+    from l2tune.errors import UserError
     from l2tune.given import results_folder
+    from l2tune.records.comparison import is_comparison
     from l2tune.search.storage import load_study, open_storage
 
-    found = load_study(open_storage(storage, must_exist=True), study)
+    opened = open_storage(storage, must_exist=True)
+    if is_comparison(opened, study):
+        given = {"--parameter": parameter, "--scale": scale, "--format png": "png" in format or None}
+        idle = next((name for name, value in given.items() if value is not None), None)
+        if idle:
+            raise UserError("is for one study, and this is a comparison of several", idle, "leave it out")
+        folder = out or results_folder(study)
+        check_folder(folder)
+        print_comparison(write_comparison_results(opened, study, folder), folder)
+        return
+    found = load_study(opened, study)
     folder = out or results_folder(study)
     check_folder(folder)
     tradeoff = write_results(found, folder, format, parameter=parameter, scale=scale)

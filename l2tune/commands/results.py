@@ -14,7 +14,9 @@ from l2tune.terminal_text import printable
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import BaseStorage
 
+    from l2tune.comparison import Comparison
     from l2tune.penalty.strength import ScaleName
     from l2tune.tradeoff import Tradeoff
 
@@ -65,13 +67,17 @@ def write_results(
         try:
             tradeoff.report(folder, formats=formats)
         except OSError as error:
-            raise UserError(
-                f"the results cannot be written ({error.strerror})",
-                f"--out {folder}",
-                f"the study is kept: free the disk, then `l2tune report {study.study_name}`",
-            ) from None
+            raise _unwritten(error, folder, study.study_name, "the study is") from None
         if _finished(study) == finished:
             return tradeoff
+
+
+def _unwritten(error: OSError, folder: str, name: str, kept: str) -> UserError:
+    return UserError(
+        f"the results cannot be written ({error.strerror})",
+        f"--out {folder}",
+        f"{kept} kept: free the disk, then `l2tune report {name}`",
+    )
 
 
 def _finished(study: optuna.Study) -> int:
@@ -88,3 +94,48 @@ def print_verdict(tradeoff: Tradeoff | None, folder: str | None = None) -> None:
     sys.stdout.write(printable(render(tradeoff)))
     if folder is not None:
         print(printable(f"\nReport: {Path(folder) / 'report.html'}"))
+
+
+def analysed(storage: BaseStorage, name: str) -> Comparison | None:
+    """A comparison's analysis; None if nothing of it has a score yet."""
+    from l2tune.comparison import Comparison
+    from l2tune.records.comparison import comparison_studies
+    from l2tune.records.observations import observations
+
+    scored = any(len(observations(study).cost) for study in comparison_studies(storage, name).values())
+    return Comparison.from_storage(storage, name) if scored else None
+
+
+def write_comparison_results(storage: BaseStorage, name: str, folder: str) -> Comparison | None:
+    """Analyse a comparison and write its page and tables; None if nothing of it has a score yet.
+
+    Where other processes tell results meanwhile it is done again, so that the last to write has seen all.
+
+    Raises:
+        UserError: The files cannot be written; what was there before is left.
+    """
+    from l2tune.records.comparison import comparison_studies
+
+    while True:
+        before = sum(map(_finished, comparison_studies(storage, name).values()))
+        comparison = analysed(storage, name)
+        if comparison is None:
+            return None
+        try:
+            comparison.report(folder)
+        except OSError as error:
+            raise _unwritten(error, folder, name, "the studies are") from None
+        if sum(map(_finished, comparison_studies(storage, name).values())) == before:
+            return comparison
+
+
+def print_comparison(comparison: Comparison | None, folder: str | None = None) -> None:
+    """The forms side by side on standard output."""
+    if comparison is None:
+        print("No fold has been scored yet, so there is nothing to tell.")
+        return
+    from l2tune.report.comparison_terminal import render_terminal
+
+    sys.stdout.write(printable(render_terminal(comparison)))
+    if folder is not None:
+        print(printable(f"\nReport: {Path(folder) / 'compare.html'}"))

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from l2tune.commands.flags import with_settings
 from l2tune.settings import build
 from l2tune.storage_url import without_password
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from optuna.trial import FrozenTrial
-
-    from l2tune.members import EpochScores
 
 
 @with_settings
@@ -48,14 +41,13 @@ def search_command(
 
     from l2tune.commands.interrupts import lasting_interrupts
     from l2tune.commands.progress import Progress
-    from l2tune.errors import SearchAborted
-    from l2tune.members import together
+    from l2tune.commands.searching import search_shown
+    from l2tune.errors import SearchAborted, UserError
     from l2tune.objectives.cross_validation import CrossValidationObjective
+    from l2tune.records.comparison import is_comparison
     from l2tune.report.dashboard import DashboardPublisher
     from l2tune.search.audit import audit_line
     from l2tune.search.optuna_samplers import EPOCH_PRUNING_RISK
-    from l2tune.search.runner import Budget, run_search
-    from l2tune.search.stopping import StopWhenSettled
     from l2tune.search.storage import (
         STORAGE_ERRORS,
         delete_study,
@@ -75,6 +67,8 @@ def search_command(
             f"deleting study {settings.study!r} with its {count} trials from {without_password(settings.storage)}"
         )
         delete_study(storage, settings.study)
+    if is_comparison(storage, settings.study):
+        raise UserError("is the name of a comparison", f"study {settings.study!r}", "use another --study")
     study = open_study(storage, settings)
     objective.describe(study)
     for note in assembled.problem.data.notes:
@@ -84,34 +78,8 @@ def search_command(
         progress.say(EPOCH_PRUNING_RISK)
 
     publisher = DashboardPublisher(study)
-
-    def on_trial(trial: FrozenTrial) -> None:
-        progress.trial(trial)
-        publisher.trial()
-
-    status = 0
-    with progress.begun(study), lasting_interrupts() as raise_if_interrupted:
-
-        def on_epoch(scores: Sequence[EpochScores]) -> None:
-            raise_if_interrupted()
-            progress.epoch(scores)
-
-        objective.on_epoch = on_epoch
-        try:
-            why = run_search(
-                study,
-                objective,
-                Budget(
-                    settings.search.trials, settings.search.timeout, together(assembled.trainer), settings.search.audit
-                ),
-                settle=StopWhenSettled() if settings.search.sampler == "curve" else None,
-                on_trial=on_trial,
-            )
-        except KeyboardInterrupt:
-            why, status = "interrupted", 130
-        except SearchAborted as error:
-            why, status = str(error), 1
-    progress.say(f"{why}; {progress.summary()}")
+    with lasting_interrupts() as raise_if_interrupted:
+        status = search_shown(study, objective, progress, publisher, raise_if_interrupted)
     try:
         if settings.search.audit:
             progress.say(audit_line(study))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
 
 from l2tune.analysis.bias_variance import decompose
-from l2tune.assemble import Assembled, assemble, name_of, versions
+from l2tune.assemble import Assembled, assemble, named, versions
 from l2tune.curve.transform import worst_cost
 from l2tune.errors import TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member, together
@@ -392,14 +392,7 @@ class CrossValidationObjective:
 
     def _assemble(self, data: Any, model: Any, metric: str | Metric | None, given: dict[str, Any]) -> None:
         """Load the images and build l2tune's trainer."""
-        images, factory = None, None
-        if not isinstance(data, str):
-            from l2tune.data.images import from_object
-
-            images = from_object(data, "data")
-            data = images.name
-        if not isinstance(model, str):
-            factory, model = model, name_of(model)
+        images, factory, names = named(data, model)
         name = metric.name if isinstance(metric, Metric) else metric
         if name is not None and name not in CLASSIFICATION:
             raise UserError(
@@ -407,7 +400,7 @@ class CrossValidationObjective:
                 "metric",
                 f"choose λ by {', '.join(CLASSIFICATION)}, or give your own fit",
             )
-        self.settings = build({"data": data, "model": model, "metric": name} | given)
+        self.settings = build(names | {"metric": name} | given)
         self.metric = as_metric(self.settings.search.metric)
         self._assembled = assemble(self.settings, images, factory)
         self.trainer, self.data = self._assembled.trainer, self._assembled.data

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 import socket
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.optuna_internals import queued_params
-from l2tune.records.keys import AUDIT, COMPLETE, GIVEN_UP, STRENGTH, WORKER
+from l2tune.records.keys import AUDIT, COMPLETE, GIVEN_UP, STRENGTH, WORKER, refitting_key
 from l2tune.records.parameter import DEFAULT, StrengthParameter
 
 CLAIM_SECONDS = 5.0
@@ -82,12 +84,35 @@ def was_given_up(trial: FrozenTrial) -> bool:
     return bool(trial.user_attrs.get(GIVEN_UP, False))
 
 
+def this_worker() -> dict[str, Any]:
+    """Host and number of this process, as they are stored."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
 def write_worker(trial: optuna.Trial) -> None:
     """Write down which process runs the trial."""
-    trial.set_user_attr(WORKER, {"host": socket.gethostname(), "pid": os.getpid()})
+    trial.set_user_attr(WORKER, this_worker())
 
 
 def worker_of(trial: FrozenTrial) -> tuple[str, int] | None:
     """Host and number of the process that runs the trial, if it was written down."""
-    worker = trial.user_attrs.get(WORKER)
-    return None if worker is None else (str(worker["host"]), int(worker["pid"]))
+    return _worker(trial.user_attrs.get(WORKER))
+
+
+def claim_refit(study: optuna.Study, strength: float, seed: int) -> None:
+    """Write down that this process trains the final network of this λ and seed."""
+    study.set_user_attr(refitting_key(strength, seed), this_worker())
+
+
+def release_refit(study: optuna.Study, strength: float, seed: int) -> None:
+    """Write down that this process trains it no longer."""
+    study.set_user_attr(refitting_key(strength, seed), None)
+
+
+def refit_worker(study: optuna.Study, strength: float, seed: int) -> tuple[str, int] | None:
+    """Host and number of the process that trains the final network of this λ and seed, if one does."""
+    return _worker(study.user_attrs.get(refitting_key(strength, seed)))
+
+
+def _worker(stored: Mapping[str, Any] | None) -> tuple[str, int] | None:
+    return None if stored is None else (str(stored["host"]), int(stored["pid"]))

@@ -29,6 +29,10 @@ class FoldRecord:
         truncated: A pruner stopped it before its last epoch; its scores are no final ones.
         diverged: A loss became NaN or infinite; the scores that are not finite are None.
         scores: Further scores by name, e.g. `val_f1`.
+        weight_norms: Layer → ‖w‖₂ of its regularized weights.
+        layers: Layer → `[weights, zeros, units, dead_units]`, as `LayerState` counts them; none in older records.
+        weight_sum: Σ|w| over all regularized weights.
+        magnitudes: How many weights lie in each bin of `MAGNITUDE_EDGES`; empty where not known.
         first_estimates: For λ = 0, `EpochScores.first_estimates` at the epoch of lowest validation loss.
         reused_from: Number of the trial that trained it, when this trial took it over.
         curves: Score name → value after each epoch.
@@ -44,6 +48,9 @@ class FoldRecord:
     seconds: float = 0.0
     scores: Mapping[str, float | None] = field(default_factory=dict)
     weight_norms: Mapping[str, float] = field(default_factory=dict)
+    layers: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    weight_sum: float | None = None
+    magnitudes: Sequence[int] = field(default_factory=list)
     zero_fraction: float | None = None
     near_zero_fraction: float | None = None
     test_loss: float | None = None
@@ -78,7 +85,10 @@ class FoldRecord:
             return record
         return replace(
             record,
-            weight_norms=dict(network.weight_norms),
+            weight_norms=network.weight_norms,
+            layers={name: layer.counts for name, layer in network.layers.items()},
+            weight_sum=_finite(network.weight_sum),
+            magnitudes=list(network.magnitudes),
             zero_fraction=network.zero_fraction,
             near_zero_fraction=network.near_zero_fraction,
             test_loss=_finite(network.test_loss),

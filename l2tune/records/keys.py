@@ -6,13 +6,17 @@
 | study | `l2tune:settings`, `:versions`, `:trainer`, `:data` | flat settings, versions, `Trainer.describe()`, images |
 | study | `l2tune:metric` | `Metric.asdict()` |
 | study | `l2tune:parameter` | name and scale of the parameter that is the strength |
+| study | `l2tune:comparison` | name and penalties of the comparison that the study is a part of |
+| study | `l2tune:refitting:λ:SEED` | host and process that trains this final network now, for the comparison |
 | study | `l2tune:range` | [low, high] of λ now searched, once it was widened |
+| study | `l2tune:refit:λ:SEED` | `RefitRecord` of a final network; one key each: no process writes over another's |
 | trial | the parameter | the strength, on its scale; the baseline has none, for a log range rejects 0 |
 | trial | `l2tune:strength` | λ, 0.0 for the baseline |
 | trial | `l2tune:fold:K` | `FoldRecord` of fold K |
 | trial | `l2tune:complete` | true: all folds are wanted, whatever a pruner says |
 | trial | `l2tune:audit` | true: finishes a λ that was pruned, to see whether that was right |
 | trial | `l2tune:given_up` | true: failed because its worker ended, not because of its parameters |
+| trial | `l2tune:shared_from` | the study of the comparison that trained this trial's folds, at λ = 0 |
 | trial | `l2tune:worker` | host and process that run it |
 | trial | `l2tune:bias_variance` | decomposition over the folds' predictions of the test images |
 | trial | `l2tune:weight_decay`, `:train`, `:gap`, `:regime` | for the dashboard, as judged when the trial ended |
@@ -32,9 +36,13 @@ STRENGTH = PREFIX + "strength"
 COMPLETE = PREFIX + "complete"
 AUDIT = PREFIX + "audit"
 GIVEN_UP = PREFIX + "given_up"
+SHARED_FROM = PREFIX + "shared_from"
+COMPARISON = PREFIX + "comparison"
+_REFITTING = PREFIX + "refitting:"
 WORKER = PREFIX + "worker"
 BIAS_VARIANCE = PREFIX + "bias_variance"
 PARTS = ("settings", "versions", "trainer", "data")
+REFIT = PREFIX + "refit:"
 _FOLD = PREFIX + "fold:"
 
 
@@ -46,3 +54,13 @@ def fold_key(fold: int) -> str:
 def fold_of(key: str) -> int | None:
     """The fold whose record a trial attribute holds; None for other attributes."""
     return int(key.removeprefix(_FOLD)) if key.startswith(_FOLD) else None
+
+
+def refitting_key(strength: float, seed: int) -> str:
+    """The study attribute that tells who trains the final network of this λ and seed now."""
+    return f"{_REFITTING}{float(strength)!r}:{int(seed)}"
+
+
+def refit_key(strength: float, seed: int) -> str:
+    """The study attribute that holds the record of a final network; λ with all its digits."""
+    return f"{REFIT}{float(strength)!r}:{int(seed)}"

@@ -17,9 +17,10 @@ from l2tune.metrics import Metric
 from l2tune.penalty.strength import weight_decay
 from l2tune.records.claims import is_audit, is_wanted_whole
 from l2tune.records.fold_record import SCORES, FoldRecord, fold_records
-from l2tune.records.keys import BIAS_VARIANCE, PARTS, PREFIX, STRENGTH
+from l2tune.records.keys import BIAS_VARIANCE, PARTS, PREFIX, SHARED_FROM, STRENGTH
 from l2tune.records.observations import FinishedFold, finished_folds, known_parameter, observations, strength_of
 from l2tune.records.parameter import StrengthParameter
+from l2tune.records.refits import RefitRecord, refit_records
 from l2tune.records.study import TrainedBy, asked_range, metric_of, part_of, trained_by
 
 
@@ -33,13 +34,20 @@ class StudyRecord:
         parameter: The study's parameter for the strength.
         trained_by: Who trained: l2tune's engines, a user's function, a user's trainer, or an objective of their own.
         asked_range: The range of λ that the study was begun with; None if nothing tells.
-        fits: One row per trial and fold. `reused` rows were trained by an earlier trial of the same parameters; `final`
-            ones are the observations, each once, with their `cost`; `val_NAME` and `train_NAME` for every score.
+        fits: One row per trial and fold. `reused` rows were trained by an earlier trial of the same parameters, or by
+            another study of the comparison; `final` ones are the observations, each once, with their `cost`;
+            `val_NAME` and `train_NAME` for every score.
         epochs: One row per trial, fold and epoch (reused ones left out).
-        trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete, audit`, and a column for
-            each other parameter (`params_NAME` for one that is called as one of these).
-        layers: One row per trial, fold and layer: `weight_norm`.
+        trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete, audit, shared` (trained by
+            another study of the comparison), and a column for each other parameter (`params_NAME` for one that is
+            called as one of these).
+        layers: One row per trial, fold and layer: `weight_norm, weights, zeros, units, dead_units`; the counts are NaN
+            where an older version trained.
+        magnitudes: One row per trial and fold: `counts`, (bins,) of `MAGNITUDE_EDGES`; none where an older version
+            trained.
         predictions: One row per trial with bias and variance of its folds' predictions of the test images.
+        refits: One row per final network, by rising λ, then seed; the columns are `RefitRecord`'s, `lambda` for its
+            strength.
     """
 
     name: str
@@ -55,7 +63,9 @@ class StudyRecord:
     epochs: pd.DataFrame
     trials: pd.DataFrame
     layers: pd.DataFrame
+    magnitudes: pd.DataFrame
     predictions: pd.DataFrame
+    refits: pd.DataFrame
 
     @property
     def metric(self) -> Metric:
@@ -108,6 +118,7 @@ def read_study(
     epochs: list[dict[str, Any]] = []
     trials: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
+    magnitudes: list[dict[str, Any]] = []
     predictions: list[dict[str, Any]] = []
     for trial in snapshot:
         strength = strength_of(trial, parameter)
@@ -122,7 +133,9 @@ def read_study(
             continue
         for fold, record in records.items():
             fits.append(head | _fit_row(trial, fold, record, metric, final.get((trial.number, fold))))
-            layers += [head | {"fold": fold, "layer": k, "weight_norm": v} for k, v in record.weight_norms.items()]
+            layers += [head | row for row in _layer_rows(fold, record)]
+            if record.magnitudes:
+                magnitudes.append(head | {"fold": fold, "counts": list(record.magnitudes)})
             if record.reused_from is None:
                 epochs += [head | row for row in _epoch_rows(fold, record)]
         if not records and STRENGTH not in trial.user_attrs:
@@ -148,7 +161,9 @@ def read_study(
         epochs=_table(epochs, _EPOCH_COLUMNS | scores),
         trials=_table(trials, {name: object for row in trials for name in row} | _TRIAL_COLUMNS),
         layers=_table(layers, _LAYER_COLUMNS),
+        magnitudes=_table(magnitudes, _MAGNITUDE_COLUMNS),
         predictions=_table(predictions, _PREDICTION_COLUMNS),
+        refits=_table([_refit_row(record) for record in refit_records(study)], _REFIT_COLUMNS),
     )
 
 
@@ -187,6 +202,7 @@ _FIT_COLUMNS: dict[str, type] = {
     "cost": float,
     "epochs": int,
     "weight_norm": float,
+    "weight_sum": float,
     "diverged": bool,
     "seconds": float,
     "truncated": bool,
@@ -208,8 +224,24 @@ _TRIAL_COLUMNS: dict[str, type] = {
     "seconds": float,
     "complete": bool,
     "audit": bool,
+    "shared": bool,
 }
-_LAYER_COLUMNS: dict[str, type] = {"trial": int, "lambda": float, "fold": int, "layer": str, "weight_norm": float}
+_COUNTS = ("weights", "zeros", "units", "dead_units")
+_LAYER_COLUMNS: dict[str, type] = {
+    "trial": int,
+    "lambda": float,
+    "fold": int,
+    "layer": str,
+    **dict.fromkeys(("weight_norm", *_COUNTS), float),
+}
+_MAGNITUDE_COLUMNS: dict[str, type] = {"trial": int, "lambda": float, "fold": int, "counts": object}
+_REFIT_COLUMNS: dict[str, type] = {
+    "lambda": float,
+    "seed": int,
+    **dict.fromkeys(("seconds", "train_loss", "train_error", "test_loss", "test_error", "calibration_error"), float),
+    **dict.fromkeys(("parameters", "nonzero"), float),
+    **dict.fromkeys(("layers", "magnitudes"), object),
+}
 _PREDICTION_COLUMNS: dict[str, type] = {
     "trial": int,
     "lambda": float,
@@ -228,15 +260,16 @@ def _trial_row(trial: FrozenTrial, records: int, several: bool) -> dict[str, Any
         "seconds": trial.duration.total_seconds() if trial.duration else math.nan,
         "complete": is_wanted_whole(trial),
         "audit": is_audit(trial),
+        "shared": SHARED_FROM in trial.user_attrs,
     }
 
 
 def _fit_row(
     trial: FrozenTrial, fold: int, record: FoldRecord, metric: Metric, final: FinishedFold | None
 ) -> dict[str, Any]:
-    left_out = ("weight_norms", "curves", "reused_from", "scores", "first_estimates")
+    left_out = ("weight_norms", "layers", "magnitudes", "curves", "reused_from", "scores", "first_estimates")
     row = {name: value for name, value in asdict(record).items() if name not in left_out}
-    reused = record.reused_from is not None
+    reused = record.reused_from is not None or SHARED_FROM in trial.user_attrs
     by_metric = {f"{part}_{metric}": record.value(part, metric) for part in ("val", "train")}
     return row | {
         "fold": fold,
@@ -265,6 +298,18 @@ def _reported_row(trial: FrozenTrial, fold: FinishedFold, metric: Metric) -> dic
         "seconds": 0.0,
         "scores": {f"val_{metric}": None if diverged else metric.score(fold.cost)},
     }
+
+
+def _layer_rows(fold: int, record: FoldRecord) -> list[dict[str, Any]]:
+    return [
+        {"fold": fold, "layer": name, "weight_norm": norm}
+        | dict(zip(_COUNTS, record.layers.get(name, ()), strict=False))  # older records have none
+        for name, norm in record.weight_norms.items()
+    ]
+
+
+def _refit_row(record: RefitRecord) -> dict[str, Any]:
+    return {"lambda": record.strength} | asdict(record)
 
 
 def _epoch_rows(fold: int, record: FoldRecord) -> list[dict[str, Any]]:

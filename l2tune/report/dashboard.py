@@ -49,11 +49,12 @@ class DashboardPublisher:
     def publish(self, tradeoff: Estimates) -> None:
         publish(self._study, tradeoff)
 
-    def finish(self, tradeoff: Estimates, folder: str) -> str:
-        """Publish the final verdict, with the report as an artifact; returns what went wrong, if anything."""
+    def finish(self, tradeoff: Estimates, folder: str | None = None) -> str:
+        """Publish the final verdict, with a folder's report as an artifact; returns what went wrong, if anything."""
         try:
             self.publish(tradeoff)
-            keep_artifacts(self._study, [Path(folder) / "report.html"], artifacts_beside(folder))
+            if folder is not None:
+                keep_artifacts(self._study, [Path(folder) / "report.html"], artifacts_beside(folder))
         except Exception as error:
             why = without_passwords(f"{type(error).__name__}: {error}")
             return f"the dashboard could not be brought up to date ({why})"

@@ -103,7 +103,7 @@ def search(t: Estimates) -> str:
     return f"<h2>How the search went</h2>{paragraphs}{_note(_why_pruned(record))}{_table(columns)}"
 
 
-_TRIAL_COLUMNS = ("trial", "lambda", "state", "folds", "value", "seconds", "complete", "audit")
+_TRIAL_COLUMNS = ("trial", "lambda", "state", "folds", "value", "seconds", "complete", "audit", "shared")
 
 
 def _others(record: StudyRecord) -> list[str]:
@@ -157,7 +157,12 @@ def _why_pruned(record: StudyRecord) -> str:
             if racing
             else "Pruned trials were ended by the study's pruner."
         )
-    if record.fits["reused"].any():
+    shared = record.trials.loc[record.trials["shared"], "trial"]
+    if len(shared):
+        words.append(
+            "λ = 0 was trained once for the whole comparison, by another of its studies, and is taken from there."
+        )
+    if record.fits.loc[~record.fits["trial"].isin(shared), "reused"].any():
         words.append("Folds that an earlier trial of the same parameters has run are taken over.")
     return " ".join(words)
 

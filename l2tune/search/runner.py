@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.curve.observations import fit_curve
 from l2tune.errors import SearchAborted, TrialFailed
+from l2tune.members import together
 from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
 from l2tune.optuna_internals import Heartbeat, heartbeat_of
 from l2tune.records.claims import is_audit
@@ -98,6 +99,23 @@ def run_search(
     except BaseException:
         _give_up(study, active)
         raise
+
+
+def run_as_asked(
+    study: optuna.Study,
+    objective: CrossValidationObjective,
+    *,
+    on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
+) -> str:
+    """`run_search` with the budget and the stopping rule that the objective's settings ask for."""
+    search = objective.settings.search
+    return run_search(
+        study,
+        objective,
+        Budget(search.trials, search.timeout, together(objective.trainer), search.audit),
+        settle=StopWhenSettled() if search.sampler == "curve" else None,
+        on_trial=on_trial,
+    )
 
 
 @dataclass(eq=False)

@@ -89,6 +89,19 @@ def let_earlier_draw(
         time.sleep(0.02)
 
 
+def others_at_work(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that other processes on this machine have in training."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if is_at_work_elsewhere(worker_of(trial))]
+
+
+def is_at_work_elsewhere(worker: tuple[str, int] | None) -> bool:
+    """Whether (host, process) is another living process of this machine."""
+    return (
+        worker is not None and worker[0] == socket.gethostname() and worker[1] != os.getpid() and _is_alive(worker[1])
+    )
+
+
 def _is_lost(trial: FrozenTrial) -> bool:
     worker = worker_of(trial)
     if worker is not None:

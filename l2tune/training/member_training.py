@@ -19,7 +19,7 @@ from l2tune.penalty.forms import first_estimates
 from l2tune.penalty.weights import regularized_parameters
 from l2tune.training import evaluate
 from l2tune.training.draws import Seeded, batch_count
-from l2tune.training.network_state import GRADIENT_IMAGES, describe_network
+from l2tune.training.network_state import GRADIENT_IMAGES, describe_network, transposed_groups
 from l2tune.training.optimizers import RegularizedOptimizer
 from l2tune.training.pixels import DeviceImages, Normalization
 from l2tune.training.problem import Problem
@@ -120,7 +120,8 @@ class MemberTraining:
         log_p = evaluate.log_probabilities(self._forward, self._evaluation(everything, test))
         some = everything[:: -(-len(everything) // GRADIENT_IMAGES)]
         smoothness = evaluate.input_gradient_norm(self._forward, self._evaluation(some, test))
-        return describe_network(self.weights, self._initial_rms, log_p, labels, smoothness)
+        transposed = transposed_groups(self.model)
+        return describe_network(self.weights, self._initial_rms, log_p, labels, smoothness, transposed)
 
     def _batch(
         self, indices: Tensor, source: DeviceImages | None = None, *, augmented: bool = False

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from l2tune.members import NetworkState
+from l2tune.members import MAGNITUDE_EDGES, LayerState, NetworkState
 from l2tune.training.evaluate import calibration_error
 
 NEAR_ZERO = 1e-3
@@ -18,6 +18,9 @@ NEAR_ZERO = 1e-3
 GRADIENT_IMAGES = 1000
 """Test images that the input gradient is averaged over, at most."""
 
+_BINS = len(MAGNITUDE_EDGES) - 1
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
 
 def describe_network(
     weights: Mapping[str, Tensor],
@@ -25,6 +28,7 @@ def describe_network(
     log_p: NDArray[np.float32],
     labels: NDArray[np.int64],
     smoothness: float,
+    transposed: Mapping[str, int] | None = None,
 ) -> NetworkState:
     """The state of a network.
 
@@ -34,19 +38,68 @@ def describe_network(
         log_p: (test images, classes) log-probabilities.
         labels: (test images,).
         smoothness: Mean norm of the input gradient.
+        transposed: As `transposed_groups` gives it, of the same network.
     """
+    groups = transposed or {}
     with torch.no_grad():
-        count = sum(w.numel() for w in weights.values()) or 1
-        zeros = sum(int((w == 0).sum()) for w in weights.values())
+        layers = {name.removesuffix(".weight"): _layer(w, groups.get(name)) for name, w in weights.items()}
         small = sum(int((w.abs() < NEAR_ZERO * initial_rms[n]).sum()) for n, w in weights.items())
-        norms = {name.removesuffix(".weight"): float(w.norm()) for name, w in weights.items()}
+        absolute = sum(float(w.abs().sum()) for w in weights.values())
+        magnitudes = np.sum([_magnitudes(w) for w in weights.values()] or [[0] * _BINS], axis=0).tolist()
+    count = sum(layer.weights for layer in layers.values()) or 1
     return NetworkState(
-        weight_norms=norms,
-        zero_fraction=zeros / count,
+        layers=layers,
+        zero_fraction=sum(layer.zeros for layer in layers.values()) / count,
         near_zero_fraction=small / count,
+        weight_sum=absolute,
+        magnitudes=magnitudes,
         test_loss=float(-log_p[np.arange(len(labels)), labels].mean(dtype=np.float64)),
         test_error=float((log_p.argmax(1) != labels).mean()),
         calibration_error=calibration_error(log_p, labels),
         input_gradient_norm=smoothness,
         test_log_probabilities=log_p,
     )
+
+
+def transposed_groups(model: nn.Module) -> dict[str, int]:
+    """Name → number of groups of each kernel of a transposed convolution, whose first dimension is its input.
+
+    A parametrized layer's original kernel counts too.
+    """
+    return {
+        f"{prefix}.{name}".lstrip("."): module.groups
+        for prefix, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, _TRANSPOSED)
+        for name, parameter in module.named_parameters()
+        if parameter.shape == (module.in_channels, module.out_channels // module.groups, *module.kernel_size)
+    }
+
+
+def _layer(weight: Tensor, groups: int | None) -> LayerState:
+    """What a weight is like.
+
+    Args:
+        groups: Of a transposed convolution; None for any other weight.
+    """
+    norm = float(weight.norm())
+    if weight.ndim < 2:
+        return LayerState(norm, weight.numel(), weight.numel() - int(weight.count_nonzero()), 0, 0)
+    alive = _by_unit(weight, groups).count_nonzero(1)  # (units,)
+    zeros = weight.numel() - int(alive.sum())
+    return LayerState(norm, weight.numel(), zeros, len(alive), int((alive == 0).sum()))
+
+
+def _by_unit(weight: Tensor, groups: int | None) -> Tensor:
+    """(units, weights of each)."""
+    if groups is None:
+        return weight.flatten(1)
+    grouped = weight.unflatten(0, (groups, -1))  # (groups, inputs of each, outputs of each, *kernel)
+    return grouped.transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def _magnitudes(weight: Tensor) -> list[int]:
+    """(bins,) how many of the weights that are not zero lie between each two of `MAGNITUDE_EDGES`."""
+    size = weight.abs().flatten()
+    inner = torch.tensor(MAGNITUDE_EDGES[1:-1], dtype=size.dtype, device=size.device)
+    found: list[int] = torch.bucketize(size[size > 0], inner, right=True).bincount(minlength=_BINS).tolist()
+    return found

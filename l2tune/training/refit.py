@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from l2tune.errors import UserError
+from l2tune.members import NetworkState
 from l2tune.training.member_training import MemberTraining
 from l2tune.training.pixels import DeviceImages
 from l2tune.training.problem import Problem
@@ -26,6 +27,8 @@ class FinalFit:
         train_loss: Mean cross-entropy over the training images, nats; `test_loss` over the test images.
         train_error: Share of the training images classified wrongly; `test_error` of the test images.
         seconds: Of training.
+        network: What it is like, by all test images.
+        parameters: How many it has, all of them; of these, `nonzero` are not exactly zero.
     """
 
     model: nn.Module
@@ -36,6 +39,9 @@ class FinalFit:
     test_loss: float
     test_error: float
     seconds: float
+    network: NetworkState
+    parameters: int
+    nonzero: int
 
 
 def train_on_all(problem: Problem, strength: float, *, seed: int = 0) -> FinalFit:
@@ -62,6 +68,8 @@ def train_on_all(problem: Problem, strength: float, *, seed: int = 0) -> FinalFi
     test_loss, test_error = network.scores(torch.arange(len(data.test_labels)), test)
     if not finite or not math.isfinite(train_loss + test_loss):
         raise UserError(f"training diverged at λ = {strength:g}", "fit", "lower the learning rate, or choose another λ")
+    state = network.network_state(test)
+    parameters = list(network.model.parameters())
     return FinalFit(
         network.model.cpu().eval(),
         normalization.mean.tolist(),
@@ -71,4 +79,7 @@ def train_on_all(problem: Problem, strength: float, *, seed: int = 0) -> FinalFi
         test_loss,
         test_error,
         network.seconds,
+        state,
+        sum(p.numel() for p in parameters),
+        sum(int(p.count_nonzero()) for p in parameters),
     )

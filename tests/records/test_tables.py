@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from l2tune.members import EpochScores, Member, NetworkState
+from l2tune.members import EpochScores, LayerState, Member, NetworkState
 from l2tune.metrics import BUILT_IN
 from l2tune.records.fold_record import FoldRecord, fold_records, write_fold
 from l2tune.records.keys import STRENGTH, fold_key
@@ -15,13 +15,16 @@ from l2tune.records.observations import observations
 from l2tune.records.study import describe_study
 from l2tune.records.tables import read_study
 
+LAYERS = {"conv": LayerState(3.0, 36, 9, 4, 1), "fc": LayerState(4.0, 20, 0, 2, 0)}
+MAGNITUDES = [0] * 40 + [47] + [0] * 23
+
 
 def history(
     values: list[float], *, strength: float = 1e-3, fold: int = 0, ratios: list[float] | None = None
 ) -> list[EpochScores]:
     """Scores of one member whose validation loss takes these values epoch by epoch."""
     member = Member(strength, fold, 7)
-    network = NetworkState({"conv": 3.0, "fc": 4.0}, 0.0, 0.1, test_loss=0.5, test_error=0.1)
+    network = NetworkState(LAYERS, 0.0, 0.1, 40.0, MAGNITUDES, test_loss=0.5, test_error=0.1)
     return [
         EpochScores(
             member,

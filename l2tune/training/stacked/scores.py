@@ -11,7 +11,7 @@ from torch import Tensor
 
 from l2tune.members import NetworkState
 from l2tune.penalty.forms import first_estimates
-from l2tune.training.network_state import GRADIENT_IMAGES, describe_network
+from l2tune.training.network_state import GRADIENT_IMAGES, describe_network, transposed_groups
 from l2tune.training.stacked import evaluate
 from l2tune.training.stacked.layout import Layout
 from l2tune.training.stacked.problem import StackedProblem
@@ -70,7 +70,7 @@ class Evaluation:
             )
         )
         smoothness = evaluate.input_gradient_norms(self._network(), some).tolist()
-        names = self._regularized()
+        names, transposed = self._regularized(), transposed_groups(self.problem.whole.network)
         return {
             row: describe_network(
                 {name: self.state["parameters"][name][row] for name in names},
@@ -78,6 +78,7 @@ class Evaluation:
                 log_p[row],
                 labels,
                 smoothness[row],
+                transposed,
             )
             for row in range(len(which))
         }
