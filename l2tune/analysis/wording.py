@@ -103,6 +103,11 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def reach(acts: int, parameters: int) -> str:
+    """`λ acts on 59,850 of 60,074 parameters`."""
+    return f"λ acts on {acts:,} of {parameters:,} parameter{'' if parameters == 1 else 's'}"
+
+
 def listed(texts: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join(part for part in (", ".join(texts[:-1]), *texts[-1:]) if part)

@@ -53,7 +53,7 @@ class MemberTraining:
         self.device = source.images.device
         self.train = torch.from_numpy(train)
         self.model = problem.initial_model(seed).to(self.device, problem.dtype)
-        self.weights = regularized_parameters(self.model, problem.penalty.regularize)
+        self.weights = regularized_parameters(self.model, problem.penalty)
         with torch.no_grad():
             self._initial_rms = {name: w.square().mean().sqrt() for name, w in self.weights.items()}
         self._optimizer = RegularizedOptimizer(self.model, strength, problem.training, problem.penalty)

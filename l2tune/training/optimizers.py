@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from l2tune.errors import UserError
 from l2tune.penalty.forms import Factor, make_form
 from l2tune.penalty.strength import weight_decay
-from l2tune.penalty.weights import regularized_parameters
+from l2tune.penalty.weights import taken_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
 
 _ADAM = {"sgd": False, "adam": True, "adamw": True}
@@ -39,19 +41,24 @@ class RegularizedOptimizer:
     """
 
     def __init__(self, model: nn.Module, strength: float, training: TrainingSettings, penalty: PenaltySettings) -> None:
-        self._strength, self._form = strength, make_form(penalty)
-        self._weights: list[Tensor] = list(regularized_parameters(model, penalty.regularize).values())
-        self._acts = strength > 0 and bool(self._weights)
-        taken = {id(weight) for weight in self._weights}
-        others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+        self._form = make_form(penalty)
+        found = taken_parameters(model, penalty)
+        weights: dict[float, list[Tensor]] = {}  # by multiplier
+        for taken in found:
+            if taken.multiplier:
+                weights.setdefault(taken.multiplier, []).append(taken.parameter)
+        self._groups = [(strength * multiplier, group) for multiplier, group in weights.items()]
+        self._acts = strength > 0 and bool(self._groups)
+        others = [t.parameter for t in found if t.parameter.requires_grad and not t.multiplier]
         self._adam = is_adam(training.optimizer)
         # torch.optim's own decay is part of its fused step; SGD has no decoupled one
         self._by_torch = self._form.native == "coupled" or (self._form.native == "decoupled" and self._adam)
-        groups = [
-            {"params": self._weights, "weight_decay": weight_decay(strength) if self._by_torch else 0.0},
-            {"params": others, "weight_decay": 0.0},
+        groups: list[dict[str, Any]] = [
+            {"params": group, "weight_decay": weight_decay(own) if self._by_torch else 0.0}
+            for own, group in self._groups
         ]
-        groups = [group for group in groups if group["params"]]
+        if others:
+            groups.append({"params": others, "weight_decay": 0.0})
         fused = all(p.is_floating_point() for p in model.parameters())
         self._optimizer: torch.optim.Optimizer
         if not self._adam:
@@ -65,7 +72,7 @@ class RegularizedOptimizer:
 
     def step(self, data_loss: Tensor, lr: float) -> None:
         """One step from the mean cross-entropy of a batch."""
-        term = self._form.loss_term(self._weights, self._strength) if self._acts else None
+        term = self._loss_term() if self._acts else None
         loss = data_loss if term is None else data_loss + term
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -75,25 +82,33 @@ class RegularizedOptimizer:
             with torch.no_grad():
                 if term is None:
                     self._add_to_gradient()
-                self._form.before_step(self._weights, self._strength, lr)
+                for own, group in self._groups:
+                    self._form.before_step(group, own, lr)
         self._optimizer.step()
         if self._acts:
             with torch.no_grad():
-                self._form.after_step(self._weights, self._strength, lambda: self._step_sizes(lr))
+                for own, group in self._groups:
+                    self._form.after_step(group, own, partial(self._step_sizes, group, lr))
+
+    def _loss_term(self) -> Tensor | None:
+        terms = [self._form.loss_term(group, own) for own, group in self._groups]
+        found = [term for term in terms if term is not None]
+        return sum(found[1:], found[0]) if found else None
 
     def _add_to_gradient(self) -> None:
         """A weight that takes no part in the loss has no gradient, and torch.optim leaves it as it is."""
-        pairs = [(weight.grad, weight) for weight in self._weights if weight.grad is not None]
-        if pairs:
-            self._form.add_to_gradient([g for g, _ in pairs], [w for _, w in pairs], self._strength)
+        for own, group in self._groups:
+            pairs = [(weight.grad, weight) for weight in group if weight.grad is not None]
+            if pairs:
+                self._form.add_to_gradient([g for g, _ in pairs], [w for _, w in pairs], own)
 
-    def _step_sizes(self, lr: float) -> Sequence[Factor]:
+    def _step_sizes(self, weights: Sequence[Tensor], lr: float) -> Sequence[Factor]:
         """What the step just taken multiplied each regularized weight's (mean) gradient by."""
         if not self._adam:
-            return [lr] * len(self._weights)
+            return [lr] * len(weights)
         (_, beta), epsilon = (self._optimizer.param_groups[0][name] for name in ("betas", "eps"))
         found: list[Factor] = []
-        for weight in self._weights:
+        for weight in weights:
             state = self._optimizer.state.get(weight)
             if not state:  # it had no gradient yet
                 found.append(0.0)
