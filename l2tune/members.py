@@ -77,9 +77,9 @@ class EpochScores:
         val_error: The same.
         seconds: Spent on this member so far; a population gives each member its share.
         diverged: A loss became NaN or infinite: the member's last scores.
-        gradient_ratio: For λ = 0, `‖∇E(W)‖ / (2 ‖W‖)` over the regularized weights, E the mean training
-            cross-entropy (Rögnvaldsson 1998): the λ at which the penalty would balance the data here. At least after
-            each epoch whose validation loss is the member's lowest so far.
+        first_estimates: For λ = 0, form of the penalty → the λ at which it would balance the data here, by the gradient
+            of the mean training cross-entropy over the regularized weights (`Form.first_estimate`). At least after each
+            epoch whose validation loss is the member's lowest so far.
         network: With the last epoch only; None if diverged.
         others: Further scores by name, `val_f1` or `train_f1` for the metric `f1`, as a user's function gives them.
     """
@@ -92,7 +92,7 @@ class EpochScores:
     val_error: float
     seconds: float = 0.0
     diverged: bool = False
-    gradient_ratio: float | None = None
+    first_estimates: Mapping[str, float] = field(default_factory=dict)
     network: NetworkState | None = None
     others: Mapping[str, float] = field(default_factory=dict)
 

@@ -25,6 +25,9 @@ from l2tune.given import as_kind, check_path, check_study_name, shown_value
 from l2tune.penalty.strength import check_range
 from l2tune.storage_url import shown_settings
 
+DEFAULT_RANGE = {"l2": (1e-6, 1.0), "l1": (1e-7, 0.1), "elastic": (1e-7, 0.1)}
+"""Of λ by the form of the penalty. |w| is to w² as ten to one at a weight of 0.1, and L1's λ are as much smaller."""
+DEFAULT_L1_RATIO = 0.5
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 FUNCTION_SETTINGS = frozenset(
     {"study", "storage", "out", "lambda_range", "extend_range", "epochs", "folds", "repeats", "seed"}
@@ -130,10 +133,14 @@ class ModelSettings(_Section):
 class PenaltySettings(_Section):
     """How λ acts, on which weights, and where to look for it."""
 
-    form: Literal["l2", "l2-loss", "l2-decoupled"] = _setting(
+    form: Literal["l2", "l2-loss", "l2-decoupled", "l1", "elastic"] = _setting(
         "l2",
-        "l2: 2λw added to the gradient; l2-loss: λΣw² added to the loss; l2-decoupled: AdamW's (the default for adamw)",
+        "l2: 2λw added to the gradient; l2-loss: λΣw² added to the loss; l2-decoupled: AdamW's (the default for "
+        "adamw); l1: λΣ|w|, which makes weights exactly zero; elastic: λ(ρΣ|w| + (1−ρ)Σw²)",
         flat="penalty",
+    )
+    l1_ratio: float | None = _setting(
+        None, f"ρ of the elastic net, 1 for L1 alone (default: {DEFAULT_L1_RATIO})", gt=0, le=1
     )
     regularize: str | tuple[str, ...] = _setting(
         "weights",
@@ -144,7 +151,10 @@ class PenaltySettings(_Section):
         {},
         "Multipliers of λ by patterns of parameter names, e.g. 'fc*=0.1'; the last that matches counts, 0 leaves out",
     )
-    lambda_range: tuple[float, float] = _setting((1e-6, 1.0), "Lowest and highest λ to search, from 1e-12 to 1e6")
+    lambda_range: tuple[float, float] = _setting(
+        DEFAULT_RANGE["l2"],
+        "Lowest and highest λ to search, from 1e-12 to 1e6 (default: 1e-6 1.0, for l1 and elastic 1e-7 0.1)",
+    )
     reference_weight_decay: float | None = _setting(
         None, "A weight decay, say a textbook's, to mark in the report", identity=False, gt=0, le=2 * HIGHEST_LAMBDA
     )
@@ -273,6 +283,13 @@ class Settings(_Section):
         data, model, penalty, training = (_plain(values.get(key)) for key in ("data", "model", "penalty", "training"))
         if training.get("optimizer") == "adamw" and penalty.get("form") is None:
             values["penalty"] = {**penalty, "form": "l2-decoupled"}
+            penalty = _plain(values["penalty"])
+        if isinstance(form := penalty.get("form"), str):
+            if form == "elastic" and penalty.get("l1_ratio") is None:
+                penalty["l1_ratio"] = DEFAULT_L1_RATIO
+            if penalty.get("lambda_range") is None and form in DEFAULT_RANGE:
+                penalty["lambda_range"] = DEFAULT_RANGE[form]
+            values["penalty"] = penalty
         if not values.get("study"):
             source, name = str(data.get("source", "digits")), str(model.get("name", "simple_cnn"))
             values["study"] = _short_name(source) + ("" if name == "simple_cnn" else f"-{_short_name(name)}")
@@ -295,6 +312,12 @@ class Settings(_Section):
         if self.training.optimizer == "adamw" and self.penalty.form == "l2":
             raise UserError(
                 "adamw with the coupled form l2 is Adam", "optimizer", "use --optimizer adam, or --penalty l2-decoupled"
+            )
+        if self.penalty.l1_ratio is not None and self.penalty.form != "elastic":
+            raise UserError(
+                f"{self.penalty.l1_ratio:g} has no effect on {self.penalty.form}",
+                "l1_ratio",
+                "use --penalty elastic, or leave it out",
             )
         return self
 

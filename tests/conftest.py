@@ -129,7 +129,7 @@ def constructed_study(
                 test_error=None if broken else wrong * 1.02,
                 calibration_error=None if broken else 0.02,
                 input_gradient_norm=None if broken else 1 / (1 + 30 * strength),
-                first_estimate=3e-3 if strength == 0 else None,
+                first_estimates={"l2": 3e-3} if strength == 0 else {},
                 curves={
                     "train_loss": (fit * course).tolist(),
                     "train_error": (fit / 10 * course).tolist(),

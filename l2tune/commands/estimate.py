@@ -32,9 +32,9 @@ def estimate_command(
     trainer = assemble(settings).trainer
     history = [scores for epoch in trainer.start([make_member(settings.search.seed, 0.0, 0)]) for scores in epoch]
     record = FoldRecord.of(history)
-    if record.diverged or not record.first_estimate:
+    estimate = record.first_estimates.get(settings.penalty.form)
+    if record.diverged or estimate is None:
         raise UserError("the unregularized fit diverged", "estimate", "lower --lr, or run `l2tune search`")
-    estimate = record.first_estimate
     print(
         f"λ ≈ {format_lambda(estimate)} (weight decay ≈ {format_lambda(weight_decay(estimate))}), from one fit of one "
         f"fold in {record.seconds:.0f} s.\n"

@@ -5,6 +5,8 @@
 | `l2-loss` | `λ Σ w²` is added to the loss |
 | `l2` | `2λw` is added to the gradient, torch.optim's `weight_decay = 2λ`; equal to `l2-loss` step by step |
 | `l2-decoupled` | `w ← w − lr·2λ·w` before the step, AdamW's `weight_decay = 2λ` (Loshchilov and Hutter, 2019) |
+| `l1` | `λ Σ |w|`: after the step every weight moves by its step size times λ towards zero and stays there |
+| `elastic` | `λ (ρ Σ |w| + (1 − ρ) Σ w²)`: the same with ρλ, then `w ← w / (1 + 2 (1 − ρ) λ · step size)` |
 
 Both engines ask the form and know none by name. A new form is a subclass of `Form` in `FORMS` and its name in the
 settings; each of its hooks is written once, for one network and for stacked ones.
@@ -13,13 +15,13 @@ settings; each of its hooks is written once, for one network and for stacked one
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 import torch
 from torch import Tensor
 
 from l2tune.errors import UserError
-from l2tune.settings import PenaltySettings
+from l2tune.settings import DEFAULT_L1_RATIO, PenaltySettings
 
 Factor = float | Tensor
 """A number for one network; (M,) for M stacked ones, one for each."""
@@ -83,8 +85,36 @@ class Form:
         """Change the weights after the optimizer's step, as a proximal operator does.
 
         Args:
-            step_sizes: The learning rate for SGD, and `lr / (√v̂ + ε)` for Adam, weight by weight.
+            step_sizes: Weight by weight, what the step multiplies a gradient by that stays as it is: the learning rate
+                for SGD, with momentum μ `lr (1 − μᵗ⁺¹) / (1 − μ)` after t steps; `lr / (√v̂ + ε)` for Adam.
         """
+
+    def slopes(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """The penalty's gradient at λ = 1, each like its weight; zeros for a form that has none."""
+        gradients = [torch.zeros_like(weight) for weight in weights]
+        one = weights[0].new_ones(len(weights[0])) if weights else 1.0
+        self.add_to_gradient(gradients, weights, one)
+        return gradients
+
+    def first_estimate(
+        self,
+        gradients: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        sizes: Sequence[Factor],
+        multipliers: Sequence[float] | None = None,
+    ) -> Tensor:
+        """(M,) λ at which the penalty pulls as strongly at the weights as the data loss, were λ = 0 so far.
+
+        Rögnvaldsson, 'A simple trick for estimating the weight decay parameter' (1998): where validation loss is lowest
+        in a fit without a penalty, `λ̂ = ‖∇E(W)‖ / ‖∇P(W)‖` for the objective E + λP. Not finite where P has no slope.
+
+        Args:
+            gradients: ∇E(W), each (M, …).
+            weights: W, each (M, …).
+            sizes: What a step of learning rate 1 multiplies each gradient by, as in `after_step`.
+            multipliers: What λ is multiplied by for each weight; 1 without.
+        """
+        return norms(gradients) / norms(_times(self.slopes(weights), multipliers))
 
 
 class L2(Form):
@@ -123,9 +153,90 @@ class L2Decoupled(Form):
         shares = [along(1 - lr * (2.0 * strength), weight) for weight in weights]
         torch._foreach_mul_(list(weights), shares)  # type: ignore[arg-type]  # all numbers, or all tensors
 
+    def slopes(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [2.0 * weight for weight in weights]
 
-FORMS: dict[str, type[Form]] = {form.name: form for form in (L2, L2Loss, L2Decoupled)}
+    def first_estimate(
+        self,
+        gradients: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        sizes: Sequence[Factor],
+        multipliers: Sequence[float] | None = None,
+    ) -> Tensor:
+        """The decay is no part of the gradient, so it balances the step that the optimizer makes of that."""
+        steps = [gradient * size for gradient, size in zip(gradients, sizes, strict=True)]
+        return norms(steps) / norms(_times(self.slopes(weights), multipliers))
+
+
+class ElasticNet(Form):
+    """`λ (ρ Σ |w| + (1 − ρ) Σ w²)`, by its proximal operator after the optimizer's step.
+
+    At step size s it is `w ← soft(w, sρλ) / (1 + 2s(1 − ρ)λ)`, `soft(w, t) = sign(w) max(|w| − t, 0)`: weights become
+    exactly zero. s is each weight's own, Adam's preconditioned one included, so that what training converges to is a
+    minimum of the objective whatever the optimizer: ProxGen of Yun, Lozano and Yang, 'Adaptive Proximal Gradient
+    Methods for Structured Neural Networks' (NeurIPS 2021), whose first moment is a mean of gradients. That of
+    torch.optim.SGD is a sum, of up to 1/(1 − μ) times the mean, and s is as many times the learning rate; a threshold
+    of lr·λ, as many scripts have it, would penalize by (1 − μ)λ.
+
+    Attributes:
+        l1_ratio: ρ, 1 for L1 alone.
+    """
+
+    name = "elastic"
+
+    def __init__(self, l1_ratio: float) -> None:
+        self.l1_ratio = l1_ratio
+
+    @classmethod
+    def of(cls, settings: PenaltySettings) -> Form:
+        return cls(DEFAULT_L1_RATIO if settings.l1_ratio is None else settings.l1_ratio)
+
+    def after_step(self, weights: Sequence[Tensor], strength: Factor, step_sizes: StepSizes) -> None:
+        for weight, size in zip(weights, step_sizes(), strict=True):
+            reach = size * along(strength, weight)
+            threshold: Any = self.l1_ratio * reach
+            # w − clamp(w, −t, t) is soft(w, t), exactly zero where |w| ≤ t and exactly w where t = 0
+            weight.sub_(torch.clamp(weight, -threshold, threshold))
+            if self.l1_ratio < 1:
+                weight.div_(1 + 2.0 * (1 - self.l1_ratio) * reach)
+
+    def slopes(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [self.l1_ratio * weight.sign() + 2.0 * (1 - self.l1_ratio) * weight for weight in weights]
+
+
+class L1(ElasticNet):
+    """`λ Σ |w|`: `ElasticNet` of ρ = 1."""
+
+    name = "l1"
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+    @classmethod
+    def of(cls, settings: PenaltySettings) -> Form:
+        return cls()
+
+
+FORMS: dict[str, type[Form]] = {form.name: form for form in (L2, L2Loss, L2Decoupled, L1, ElasticNet)}
 """Name → form. The settings list the same names."""
+
+
+def first_estimates(
+    settings: PenaltySettings,
+    gradients: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    sizes: Sequence[Factor],
+    multipliers: Sequence[float] | None = None,
+) -> dict[str, Tensor]:
+    """Form → (M,) its first estimate of λ; of every form: a fit without a penalty is the same for all.
+
+    Args:
+        settings: Of the study; a form with numbers of its own takes them from here.
+        gradients: Of the data loss, each (M, …), with the others as `Form.first_estimate` takes them.
+    """
+    return {
+        name: form.of(settings).first_estimate(gradients, weights, sizes, multipliers) for name, form in FORMS.items()
+    }
 
 
 def make_form(settings: PenaltySettings) -> Form:
@@ -150,6 +261,17 @@ def along(factor: Factor, weight: Tensor) -> Factor: ...
 def along(factor: Factor, weight: Tensor) -> Factor:
     """A factor as it multiplies a weight: a number as it is; (M,) as (M, 1, …) for a stacked weight (M, …)."""
     return factor.view(-1, *[1] * (weight.ndim - 1)) if isinstance(factor, Tensor) else factor
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """(M,) ‖·‖₂ of all tensors (M, …) together."""
+    return torch.stack([t.detach().flatten(1).square().sum(1) for t in tensors]).sum(0).sqrt()
+
+
+def _times(slopes: list[Tensor], multipliers: Sequence[float] | None) -> list[Tensor]:
+    if multipliers is None:
+        return slopes
+    return [s if by == 1 else by * s for s, by in zip(slopes, multipliers, strict=True)]
 
 
 def _add_scaled(sums: Sequence[Tensor], weights: Sequence[Tensor], factor: Factor) -> None:

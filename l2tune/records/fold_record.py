@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -29,7 +29,7 @@ class FoldRecord:
         truncated: A pruner stopped it before its last epoch; its scores are no final ones.
         diverged: A loss became NaN or infinite; the scores that are not finite are None.
         scores: Further scores by name, e.g. `val_f1`.
-        first_estimate: For λ = 0, `EpochScores.gradient_ratio` at the epoch of lowest validation loss.
+        first_estimates: For λ = 0, `EpochScores.first_estimates` at the epoch of lowest validation loss.
         reused_from: Number of the trial that trained it, when this trial took it over.
         curves: Score name → value after each epoch.
     """
@@ -50,7 +50,7 @@ class FoldRecord:
     test_error: float | None = None
     calibration_error: float | None = None
     input_gradient_norm: float | None = None
-    first_estimate: float | None = None
+    first_estimates: Mapping[str, float] = field(default_factory=dict)
     reused_from: int | None = None
     curves: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
@@ -58,7 +58,7 @@ class FoldRecord:
     def of(cls, history: Sequence[EpochScores], *, truncated: bool = False) -> FoldRecord:
         """The record of one member's epochs, in order; at least one."""
         last = history[-1]
-        measured = [s for s in history if s.gradient_ratio is not None and math.isfinite(s.val_loss)]
+        measured = [s for s in history if s.first_estimates and math.isfinite(s.val_loss)]
         lowest = min(measured, key=lambda s: s.val_loss, default=None)
         record = cls(
             epochs=last.epoch,
@@ -70,7 +70,7 @@ class FoldRecord:
             diverged=last.diverged,
             seconds=round(last.seconds, 4),
             scores={name: _finite(value) for name, value in last.others.items()},
-            first_estimate=lowest.gradient_ratio if lowest else None,
+            first_estimates=dict(lowest.first_estimates) if lowest else {},
             curves={name: [_short(s.score(name)) for s in history] for name in (*SCORES, *last.others)},
         )
         network = last.network
@@ -120,13 +120,16 @@ def write_fold(trial: optuna.Trial, fold: int, record: FoldRecord) -> None:
 
 def fold_records(trial: FrozenTrial | optuna.Trial) -> dict[int, FoldRecord]:
     """Fold → record of a trial, in the order of the folds; empty for a trial of the user's own objective."""
-    names = FoldRecord.__dataclass_fields__
-    found = {
-        fold: FoldRecord(**{k: v for k, v in value.items() if k in names})
-        for key, value in trial.user_attrs.items()
-        if (fold := fold_of(key)) is not None
-    }
+    found = {fold: _read(value) for key, value in trial.user_attrs.items() if (fold := fold_of(key)) is not None}
     return dict(sorted(found.items()))
+
+
+def _read(stored: Mapping[str, Any]) -> FoldRecord:
+    """A record; schema 2 had one first estimate, that of every L2 form."""
+    known = {name: value for name, value in stored.items() if name in FoldRecord.__dataclass_fields__}
+    if stored.get("first_estimate"):
+        known.setdefault("first_estimates", dict.fromkeys(("l2", "l2-loss", "l2-decoupled"), stored["first_estimate"]))
+    return FoldRecord(**known)
 
 
 def _finite(value: float | None) -> float | None:

@@ -17,7 +17,7 @@ from l2tune.metrics import BUILT_IN, HIGHEST_SCORE, Metric
 from l2tune.records.fold_record import FoldRecord, fold_records
 from l2tune.records.keys import STRENGTH
 from l2tune.records.parameter import DEFAULT, Others, StrengthParameter, parameter_of, why_unknown
-from l2tune.records.study import check_schema, fold_count, is_described, metric_of, search_range
+from l2tune.records.study import check_schema, fold_count, is_described, metric_of, penalty_of, search_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def observations(
         folds=max(told or 1, seen),
         range=search_range(study, parameter, trials),
         others=dict(others),
-        first_estimate=_first_estimate(folds) if metric == BUILT_IN["loss"] else None,
+        first_estimate=_first_estimate(folds, penalty_of(study)) if metric == BUILT_IN["loss"] else None,
     )
 
 
@@ -210,10 +210,11 @@ def _check_steps(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         )
 
 
-def _first_estimate(folds: Sequence[FinishedFold]) -> float | None:
+def _first_estimate(folds: Sequence[FinishedFold], form: str) -> float | None:
+    """Geometric mean over the baseline's folds of what they estimate for this form of the penalty."""
     estimates: dict[int, float] = {}
     for fold in folds:
-        if fold.record is not None and fold.record.first_estimate:
-            estimates.setdefault(fold.fold, fold.record.first_estimate)
+        if fold.record is not None and form in fold.record.first_estimates:
+            estimates.setdefault(fold.fold, fold.record.first_estimates[form])
     logs = [math.log(value) for value in estimates.values()]
     return math.exp(sum(logs) / len(logs)) if logs else None

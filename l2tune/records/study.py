@@ -92,6 +92,11 @@ def stored_settings(study: optuna.Study) -> dict[str, Any]:
     return part_of(study, "settings")
 
 
+def penalty_of(study: optuna.Study) -> str:
+    """The form of the penalty; `l2` where nothing tells."""
+    return str(stored_settings(study).get("penalty", "l2"))
+
+
 def trained_by(study: optuna.Study) -> TrainedBy:
     """Who trained: our engines, a user's `fit` function, a user's `Trainer`, or an objective of the user's own."""
     if not is_described(study):

@@ -197,7 +197,6 @@ _FIT_COLUMNS: dict[str, type] = {
     "test_error": float,
     "calibration_error": float,
     "input_gradient_norm": float,
-    "first_estimate": float,
 }
 _EPOCH_COLUMNS: dict[str, type] = {"trial": int, "lambda": float, "fold": int, "epoch": int}
 _TRIAL_COLUMNS: dict[str, type] = {
@@ -235,7 +234,7 @@ def _trial_row(trial: FrozenTrial, records: int, several: bool) -> dict[str, Any
 def _fit_row(
     trial: FrozenTrial, fold: int, record: FoldRecord, metric: Metric, final: FinishedFold | None
 ) -> dict[str, Any]:
-    left_out = ("weight_norms", "curves", "reused_from", "scores")
+    left_out = ("weight_norms", "curves", "reused_from", "scores", "first_estimates")
     row = {name: value for name, value in asdict(record).items() if name not in left_out}
     reused = record.reused_from is not None
     by_metric = {f"{part}_{metric}": record.value(part, metric) for part in ("val", "train")}

@@ -28,21 +28,20 @@ def loss_and_error(model: Callable[[Tensor], Tensor], batches: Batches) -> tuple
     return float(loss) / count, float(wrong) / count
 
 
-def gradient_ratio(model: Callable[[Tensor], Tensor], weights: list[nn.Parameter], batches: Batches) -> float:
-    """`‖∇E(W)‖ / (2 ‖W‖)` over the weights, E the mean cross-entropy."""
+def mean_gradients(
+    model: Callable[[Tensor], Tensor], weights: Sequence[nn.Parameter], batches: Batches
+) -> list[Tensor]:
+    """Of the mean cross-entropy, each like its weight; zeros for one that takes no part in it."""
     count = 0
     gradients = [torch.zeros_like(weight) for weight in weights]
     for images, labels in batches:
         loss = cross_entropy(model(images), labels, reduction="sum")
         parts: Sequence[Tensor | None] = torch.autograd.grad(loss, weights, allow_unused=True)
         for gradient, part in zip(gradients, parts, strict=True):
-            if part is not None:  # the network has a layer that it does not use
+            if part is not None:
                 gradient += part
         count += len(labels)
-    with torch.no_grad():
-        steepness = torch.stack([g.square().sum() for g in gradients]).sum().sqrt() / count
-        size = torch.stack([w.square().sum() for w in weights]).sum().sqrt()
-    return float(steepness / (2 * size))
+    return [gradient / count for gradient in gradients]
 
 
 def log_probabilities(model: Callable[[Tensor], Tensor], batches: Batches) -> NDArray[np.float32]:

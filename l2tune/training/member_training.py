@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from l2tune.data.augment import augment
 from l2tune.members import NetworkState
-from l2tune.penalty.weights import regularized_parameters
+from l2tune.penalty.forms import first_estimates
+from l2tune.penalty.weights import multipliers, regularized_parameters
 from l2tune.training import evaluate
 from l2tune.training.draws import Seeded, batch_count
 from l2tune.training.network_state import GRADIENT_IMAGES, describe_network
@@ -50,6 +52,7 @@ class MemberTraining:
     ) -> None:
         self._source, self._normalization, self._training = source, normalization, problem.training
         self._augmentations, self._autocast, self._seed = problem.augment, problem.bfloat16, seed
+        self._penalty = problem.penalty
         self.device = source.images.device
         self.train = torch.from_numpy(train)
         self.model = problem.initial_model(seed).to(self.device, problem.dtype)
@@ -93,14 +96,22 @@ class MemberTraining:
         self.seconds += time.perf_counter() - began
         return found
 
-    def gradient_ratio(self) -> float:
-        """`‖∇E(W)‖ / (2 ‖W‖)` over the regularized weights and the training images, in evaluation mode."""
+    def first_estimates(self) -> dict[str, float]:
+        """Form of the penalty → the λ at which it would balance the training images, in evaluation mode."""
         began = time.perf_counter()
         self.model.eval()
         weights = list(self.weights.values())
-        found = evaluate.gradient_ratio(self._forward, weights, self._evaluation(self.train))
+        gradients = evaluate.mean_gradients(self._forward, weights, self._evaluation(self.train))
+        sizes = [
+            weights[0].new_tensor(size) if isinstance(size, float) else size
+            for size in self._optimizer.relative_step_sizes()
+        ]
+        with torch.no_grad():
+            stacked = ([tensor[None] for tensor in group] for group in (gradients, weights, sizes))
+            factors = list(multipliers(self.weights, self._penalty).values())
+            found = first_estimates(self._penalty, *stacked, factors)
         self.seconds += time.perf_counter() - began
-        return found
+        return {form: float(estimate) for form, estimate in found.items() if 0 < estimate < math.inf}
 
     def network_state(self, test: DeviceImages) -> NetworkState:
         """What the network is like now, with its scores on the test images."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,15 @@ def is_adam(optimizer: str) -> bool:
     return _ADAM[optimizer]
 
 
+def momentum_gain(momentum: float, steps: int, *, nesterov: bool = True) -> float:
+    """How many times the learning rate a step of torch.optim.SGD with Nesterov momentum μ moves a weight by.
+
+    For a gradient that stays as it is: `(1 − μᵗ⁺¹) / (1 − μ)` at step t ≥ 1, the sum 1 + μ + … + μᵗ; without Nesterov's
+    look ahead up to μᵗ⁻¹.
+    """
+    return (1 - momentum ** (steps + nesterov)) / (1 - momentum)
+
+
 class RegularizedOptimizer:
     """A torch.optim optimizer and the penalty λ on the regularized weights.
 
@@ -47,10 +56,12 @@ class RegularizedOptimizer:
         for taken in found:
             if taken.multiplier:
                 weights.setdefault(taken.multiplier, []).append(taken.parameter)
+        self._weights = [taken.parameter for taken in found if taken.multiplier]
         self._groups = [(strength * multiplier, group) for multiplier, group in weights.items()]
         self._acts = strength > 0 and bool(self._groups)
         others = [t.parameter for t in found if t.parameter.requires_grad and not t.multiplier]
         self._adam = is_adam(training.optimizer)
+        self._steps = 0
         # torch.optim's own decay is part of its fused step; SGD has no decoupled one
         self._by_torch = self._form.native == "coupled" or (self._form.native == "decoupled" and self._adam)
         groups: list[dict[str, Any]] = [
@@ -85,6 +96,7 @@ class RegularizedOptimizer:
                 for own, group in self._groups:
                     self._form.before_step(group, own, lr)
         self._optimizer.step()
+        self._steps += 1
         if self._acts:
             with torch.no_grad():
                 for own, group in self._groups:
@@ -102,18 +114,36 @@ class RegularizedOptimizer:
             if pairs:
                 self._form.add_to_gradient([g for g, _ in pairs], [w for _, w in pairs], own)
 
+    def relative_step_sizes(self) -> Sequence[Factor]:
+        """Of each regularized weight, in the model's order, at learning rate 1, as the last step's were."""
+        return self._step_sizes(self._weights, 1.0)
+
     def _step_sizes(self, weights: Sequence[Tensor], lr: float) -> Sequence[Factor]:
-        """What the step just taken multiplied each regularized weight's (mean) gradient by."""
-        if not self._adam:
-            return [lr] * len(weights)
-        (_, beta), epsilon = (self._optimizer.param_groups[0][name] for name in ("betas", "eps"))
-        found: list[Factor] = []
-        for weight in weights:
-            state = self._optimizer.state.get(weight)
-            if not state:  # it had no gradient yet
-                found.append(0.0)
-                continue
-            second = state["exp_avg_sq"]
-            corrected = second / (1 - beta ** state["step"].to(second.device, second.dtype))
-            found.append(lr / (corrected.sqrt() + epsilon))
-        return found
+        return step_sizes(self._optimizer.param_groups[0], self._optimizer.state, weights, self._steps, lr)
+
+
+def step_sizes(
+    group: Mapping[str, Any], states: Mapping[Any, Mapping[str, Any]], weights: Sequence[Tensor], steps: int, lr: float
+) -> list[Factor]:
+    """What a step multiplies each weight's gradient by, if that stays as it is.
+
+    Args:
+        group: Of the parameters of a torch.optim SGD, Adam or AdamW; tells momentum or betas.
+        states: That optimizer's.
+        steps: That SGD has taken.
+        lr: Learning rate.
+    """
+    if "betas" not in group:
+        size = lr * momentum_gain(group["momentum"], steps, nesterov=group["nesterov"])
+        return [0.0 if weight.grad is None else size for weight in weights]
+    (_, beta), epsilon = group["betas"], group["eps"]
+    found: list[Factor] = []
+    for weight in weights:
+        if weight.grad is None:  # it takes no part in the loss, and torch.optim has left it as it is
+            found.append(0.0)
+            continue
+        state = states[weight]
+        second = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
+        corrected = second / (1 - beta ** state["step"].to(second.device, second.dtype))
+        found.append(lr / (corrected.sqrt() + epsilon))
+    return found

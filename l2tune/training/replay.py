@@ -25,7 +25,8 @@ class ReplayTrainer:
 
     Args:
         table: Columns `lambda, fold, epoch, train_loss, train_error, val_loss, val_error` and, if recorded,
-            `gradient_ratio`; every λ × fold × epoch. Or the path of such a CSV file.
+            `first_estimate`; every λ × fold × epoch. Or the path of such a CSV file.
+        penalty: Form whose first estimate was recorded.
 
     Raises:
         UserError: The table is not complete.
@@ -33,7 +34,7 @@ class ReplayTrainer:
 
     test_labels: NDArray[np.int64] | None = None
 
-    def __init__(self, table: pd.DataFrame | str | Path) -> None:
+    def __init__(self, table: pd.DataFrame | str | Path, penalty: str = "l2") -> None:
         where = "recording" if isinstance(table, pd.DataFrame) else str(table)
         rows = table if isinstance(table, pd.DataFrame) else pd.read_csv(table)
         missing = {"lambda", "fold", "epoch", *_SCORES} - set(rows.columns)
@@ -46,7 +47,8 @@ class ReplayTrainer:
         shape = (len(strengths), len(folds), len(epochs))
         self.strengths, self.folds, self.epochs = strengths, len(folds), len(epochs)
         self.scores = {name: rows[name].to_numpy(float).reshape(shape) for name in _SCORES}
-        self.ratios = rows["gradient_ratio"].to_numpy(float).reshape(shape) if "gradient_ratio" in rows else None
+        self.penalty = penalty
+        self.estimates = rows["first_estimate"].to_numpy(float).reshape(shape) if "first_estimate" in rows else None
 
     def start(self, members: Sequence[Member]) -> ReplayRun:
         return ReplayRun(self, members)
@@ -89,10 +91,10 @@ class ReplayRun:
         for member, curves in list(self._active.items()):
             train_loss, train_error, val_loss, val_error = (float(curves[name][self._epoch - 1]) for name in _SCORES)
             diverged = not (np.isfinite(train_loss) and np.isfinite(val_loss))
-            ratios = self._trainer.ratios
-            ratio = None
-            if ratios is not None and member.strength == self._trainer.strengths[0] == 0 and not diverged:
-                ratio = float(ratios[0, member.fold, self._epoch - 1])
+            recorded, estimates = self._trainer.estimates, {}
+            if recorded is not None and member.strength == self._trainer.strengths[0] == 0 and not diverged:
+                estimate = float(recorded[0, member.fold, self._epoch - 1])
+                estimates = {self._trainer.penalty: estimate} if math.isfinite(estimate) else {}
             found.append(
                 EpochScores(
                     member,
@@ -102,7 +104,7 @@ class ReplayRun:
                     val_loss,
                     val_error,
                     diverged=diverged,
-                    gradient_ratio=ratio,
+                    first_estimates=estimates,
                 )
             )
             if diverged:

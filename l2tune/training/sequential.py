@@ -84,7 +84,7 @@ class SequentialRun:
         network = self._active[member]
         if network is None:
             network = self._active[member] = self._begin(member)
-        ratio = None
+        estimates: dict[str, float] = {}
         train_loss = train_error = val_loss = val_error = math.nan
         if network.train_epoch():
             fold = self._problem.folds[member.fold]
@@ -92,7 +92,7 @@ class SequentialRun:
             train_loss, train_error = network.scores(fold.train if self._epoch == self._epochs else fold.sample)
             if member.strength == 0 and network.weights and val_loss < self._lowest.get(member, math.inf):
                 self._lowest[member] = val_loss  # the gradient is asked for where this is lowest, and costs an epoch
-                ratio = network.gradient_ratio()
+                estimates = network.first_estimates()
         diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
         last = self._epoch == self._epochs and not diverged
         return EpochScores(
@@ -104,7 +104,7 @@ class SequentialRun:
             val_error,
             network.seconds,
             diverged,
-            None if diverged else ratio,
+            {} if diverged else estimates,
             network.network_state(self._test) if last else None,
         )
 

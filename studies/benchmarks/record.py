@@ -3,10 +3,10 @@
     python studies/benchmarks/record.py digits-sgd                 # one of the recordings below
     python studies/benchmarks/record.py --all
 
-Writes `recordings/NAME.csv.gz` (`lambda, fold, epoch, train_loss, train_error, val_loss, val_error, gradient_ratio`)
-and `recordings/NAME.test.csv` (`lambda, fold, test_loss, test_error`). A search strategy can be replayed over them in
-seconds instead of being trained for hours. MNIST and CIFAR-10 are read from $L2TUNE_DATA; CIFAR-10 as an image folder
-(`cifar10/train/CLASS/*`, `cifar10/test/CLASS/*`).
+Writes `recordings/NAME.csv.gz` (`lambda, fold, epoch, train_loss, train_error, val_loss, val_error, first_estimate`)
+and `recordings/NAME.test.csv` (`lambda, fold, test_loss, test_error, zero_fraction`). A search strategy can be replayed
+over them in seconds instead of being trained for hours. MNIST and CIFAR-10 are read from $L2TUNE_DATA; CIFAR-10 as an
+image folder (`cifar10/train/CLASS/*`, `cifar10/test/CLASS/*`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ CIFAR = os.environ.get("L2TUNE_CIFAR10", f"{os.environ.get('L2TUNE_DATA', '.')}/
 
 RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
     "digits-sgd": ({"data": "digits", "epochs": 30}, log_grid(1e-6, 1.0, 19)),
+    "digits-sgd-l1": ({"data": "digits", "penalty": "l1", "epochs": 30}, log_grid(1e-7, 1e-1, 19)),
     "digits-500-adam": (
         {"data": "digits", "subset": 500, "optimizer": "adam", "lr": 3e-3, "epochs": 20},
         log_grid(1e-6, 1.0, 19),
@@ -43,6 +44,10 @@ RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
     "mnist-1000-adam": (
         {"data": "mnist", "subset": 1000, "optimizer": "adam", "lr": 1e-3, "epochs": 6},
         log_grid(1e-6, 1e-1, 16),
+    ),
+    "mnist-1000-adam-l1": (
+        {"data": "mnist", "subset": 1000, "penalty": "l1", "optimizer": "adam", "lr": 1e-3, "epochs": 6},
+        log_grid(1e-7, 1e-1, 19),
     ),
     "cifar10-1000-sgd": (
         {"data": CIFAR, "subset": 1000, "optimizer": "sgd", "lr": 0.03, "epochs": 10},
@@ -66,17 +71,19 @@ RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
 def record(name: str, settings: dict[str, Any], strengths: list[float]) -> None:
     """Train λ = 0 and each strength on every fold and write both tables."""
     began = time.perf_counter()
-    trainer = assemble(build(settings)).trainer
+    built = build(settings)
+    trainer, form = assemble(built).trainer, built.penalty.form
     epochs: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []
     for strength in [0.0, *strengths]:
         for fold in range(trainer.folds):
             for scores in trainer.start([make_member(0, strength, fold)]):
-                epochs.append(_row(scores[0]))
+                epochs.append(_row(scores[0], form))
                 if scores[0].network is not None:
                     network = scores[0].network
                     head = {"lambda": strength, "fold": fold}
-                    tests.append(head | {"test_loss": network.test_loss, "test_error": network.test_error})
+                    scored = {name: getattr(network, name) for name in ("test_loss", "test_error", "zero_fraction")}
+                    tests.append(head | scored)
         print(f"{name}: λ = {strength:.3g} done after {time.perf_counter() - began:.0f} s", flush=True)
     FOLDER.mkdir(exist_ok=True)
     text = io.StringIO()
@@ -85,9 +92,10 @@ def record(name: str, settings: dict[str, Any], strengths: list[float]) -> None:
     pd.DataFrame(tests).to_csv(FOLDER / f"{name}.test.csv", index=False, float_format="%.7g")
 
 
-def _row(scores: EpochScores) -> dict[str, Any]:
-    names = ("epoch", "train_loss", "train_error", "val_loss", "val_error", "gradient_ratio")
-    return {"lambda": scores.member.strength, "fold": scores.member.fold} | {n: getattr(scores, n) for n in names}
+def _row(scores: EpochScores, form: str) -> dict[str, Any]:
+    names = ("epoch", "train_loss", "train_error", "val_loss", "val_error")
+    head = {"lambda": scores.member.strength, "fold": scores.member.fold}
+    return head | {n: getattr(scores, n) for n in names} | {"first_estimate": scores.first_estimates.get(form)}
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def history(
             val_error=0.2,
             seconds=epoch + 1.0,
             diverged=not math.isfinite(value),
-            gradient_ratio=ratios[epoch] if ratios else None,
+            first_estimates={"l2": ratios[epoch], "l1": ratios[epoch] / 9} if ratios else {},
             network=network if epoch + 1 == len(values) and math.isfinite(value) else None,
         )
         for epoch, value in enumerate(values)
@@ -80,7 +80,7 @@ def test_a_fold_is_read_as_it_was_written() -> None:
     write_fold(trial, 3, record)
     assert fold_records(study.trials[0]) == {3: record}
     assert record.weight_norm == 5.0
-    assert record.first_estimate == 0.2, "taken where validation loss is lowest"
+    assert record.first_estimates["l2"] == 0.2, "taken where validation loss is lowest"
     assert record.curves["val_loss"] == [2.0, 1.0, 1.5]
     assert record.test_loss == 0.5
 

@@ -157,6 +157,6 @@ def test_divergence_is_the_members_last_score_and_the_others_go_on(trainer, trai
     diverged = found.pop(lost)
     assert [scores.diverged for scores in diverged] == [False] * (len(diverged) - 1) + [True]
     assert diverged[-1].network is None
-    assert diverged[-1].gradient_ratio is None
+    assert not diverged[-1].first_estimates
     for member in MEMBERS[:4]:
         assert numbers(found[member]) == numbers(alone[member])

@@ -69,6 +69,44 @@ def test_both_engines_train_it_alike_and_unlike_no_penalty(small, train, name, o
         assert together[member][-1].network.zero_fraction == one[member][-1].network.zero_fraction
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("name", NAMES)
+def test_multipliers_act_alike_in_both_engines(small, train, name, optimizer):
+    scale = {"*": 0.5, "4.weight": 3.0}
+    members = [small.member(strength) for strength in (0.0, 0.02)]
+    settings = {"penalty": name, "optimizer": optimizer, "epochs": 2, "lr": 0.02, "dtype": torch.float64}
+    one, together = (train(small.trainer(engine=engine, scale=scale, **settings), members) for engine in ENGINES)
+    plain = train(small.trainer(**settings), members)
+    for member in members:
+        first, second = one[member][-1], together[member][-1]
+        assert second.train_loss == pytest.approx(first.train_loss, rel=1e-8)
+        assert second.network.weight_norms == pytest.approx(first.network.weight_norms, rel=1e-8)
+        assert (first.train_loss == plain[member][-1].train_loss) == (member.strength == 0)
+    estimates = [[s.first_estimates for s in found[members[0]] if s.first_estimates][-1] for found in (one, together)]
+    assert estimates[1] == pytest.approx(estimates[0], rel=1e-8)
+    usual = [s.first_estimates for s in plain[members[0]] if s.first_estimates][-1]
+    if name in usual:  # this one has a slope
+        assert estimates[0][name] != pytest.approx(usual[name], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_multiplier_for_all_weights_is_as_much_more_lambda(small, train, name):
+    ends = []
+    for strength, scale in ((0.04, None), (0.02, {"*": 2.0})):
+        trainer = small.trainer(penalty=name, epochs=2, scale=scale, dtype=torch.float64)
+        ends.append(train(trainer, [small.member(strength)])[small.member(strength)][-1].network.weight_norms)
+    assert ends[0] == ends[1]
+
+
+def test_a_multiplier_of_zero_leaves_a_weight_out(small, train):
+    problem = small.problem(scale={"0.*": 0.0})
+    assert list(problem.regularized) == ["4.weight"]
+    with pytest.raises(UserError, match="^scale: leaves no parameter for λ to act on: all multipliers are 0; "):
+        small.trainer(scale={"*": 0.0})
+    with pytest.raises(UserError, match=r"^scale: '0.wait' matches no penalized parameter; did you mean '0.weight'"):
+        small.trainer(scale={"0.wait": 2.0})
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form.native])
 def test_a_forms_hooks_do_what_torch_optims_own_decay_does(small, train, monkeypatch, optimizer, name):
@@ -131,7 +169,9 @@ def test_step_sizes_are_those_that_the_optimizer_used(monkeypatch, optimizer):
         second = 0.999 * second + 0.001 * gradient.square()
         rates = torch.tensor([stacked.rates(step, 4 * (1 + row)) for row in range(2)], dtype=torch.float64).T
         sizes = rates[0].view(2, 1, 1)
-        if optimizer == "adam":
+        if optimizer == "sgd":  # what momentum makes of a gradient that stays as it is
+            sizes = sizes * sum(0.9**power for power in range(step + 2))
+        else:
             sizes = sizes / ((second / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
         strengths = torch.tensor([0.5, 0.7], dtype=torch.float64)
         stacked.step([weights], [gradient.clone()], moments, [True], strengths, rates)

@@ -72,10 +72,10 @@ def test_folds_and_epochs_are_counted(table):
     assert (trainer.folds, trainer.epochs, trainer.test_labels) == (2, 3, None)
 
 
-def test_gradient_ratio_is_the_baselines(table):
-    table["gradient_ratio"] = np.where(table["lambda"] == 0, 1e-3 * (table["epoch"] + 10 * table["fold"]), np.nan)
-    assert [s.gradient_ratio for s in replay(table, 0.0, fold=1)] == pytest.approx([0.011, 0.012, 0.013])
-    assert [s.gradient_ratio for s in replay(table, 1e-2)] == [None] * 3
+def test_the_first_estimate_is_the_baselines(table):
+    table["first_estimate"] = np.where(table["lambda"] == 0, 1e-3 * (table["epoch"] + 10 * table["fold"]), np.nan)
+    assert [s.first_estimates["l2"] for s in replay(table, 0.0, fold=1)] == pytest.approx([0.011, 0.012, 0.013])
+    assert [s.first_estimates for s in replay(table, 1e-2)] == [{}] * 3
 
 
 def test_recorded_divergence_is_replayed(table):
@@ -90,11 +90,11 @@ def test_a_recorded_strength_is_itself_beside_one_that_diverged(table):
 
 
 def test_one_strength_without_a_baseline_is_all_there_is(table):
-    one = table[table["lambda"] == 1e-2].assign(gradient_ratio=1.0)
+    one = table[table["lambda"] == 1e-2].assign(first_estimate=1.0)
     for asked in (0.0, 1e-4, 1e-2, 1.0):
         found = replay(one, asked)
         assert [s.val_loss for s in found] == pytest.approx([loss(1e-2, 0, epoch) for epoch in (1, 2, 3)])
-        assert [s.gradient_ratio for s in found] == [None] * 3
+        assert [s.first_estimates for s in found] == [{}] * 3
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])

@@ -290,7 +290,7 @@ class TestScores:
         history = train(small.trainer(), [member])[member]
         assert [scores.network is not None for scores in history] == [False, False, False, True]
 
-    def test_first_estimate_is_the_gradient_over_twice_the_weights(self, small, train):
+    def test_first_estimates_are_the_gradient_over_each_penaltys(self, small, train):
         """Against finite differences of the training loss, weight by weight."""
         built = []
 
@@ -315,16 +315,23 @@ class TestScores:
                     ends.append(cross_entropy(built[0](images), labels).item())
                 weight[place] = kept
                 slopes[place] = (ends[0] - ends[1]) / (2 * step)
-        assert last.gradient_ratio == pytest.approx((slopes.norm() / (2 * weight.norm())).item(), rel=1e-6)
+        found = last.first_estimates
+        assert found["l2"] == found["l2-loss"] == pytest.approx((slopes.norm() / (2 * weight.norm())).item(), rel=1e-6)
+        assert found["l1"] == pytest.approx((slopes.norm() / weight.numel() ** 0.5).item(), rel=1e-6)
+        half = 0.5 * weight.sign() + weight
+        assert found["elastic"] == pytest.approx((slopes.norm() / half.norm()).item(), rel=1e-6)
+        steps = 2 * -(-len(small.folds[0].train) // 7)
+        gain = sum(0.9**power for power in range(steps + 1))
+        assert found["l2-decoupled"] == pytest.approx(gain * found["l2"], rel=1e-6)
 
     def test_first_estimate_comes_with_the_baseline_alone(self, small, train):
         members = [small.member(0.0), small.member(1e-3)]
         found = train(small.trainer(), members)
         lowest = math.inf
         for scores in found[members[0]]:
-            assert (scores.gradient_ratio is not None) == (scores.val_loss < lowest)
+            assert bool(scores.first_estimates) == (scores.val_loss < lowest)
             lowest = min(lowest, scores.val_loss)
-        assert all(scores.gradient_ratio is None for scores in found[members[1]])
+        assert not any(scores.first_estimates for scores in found[members[1]])
 
     def test_folds_are_described_on_some_test_images(self, small, train, monkeypatch):
         monkeypatch.setattr(problem, "TEST_IMAGES", 7)

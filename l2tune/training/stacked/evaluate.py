@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
+from l2tune.penalty.forms import along
+
 Forward = Callable[[Tensor], Tensor]
 CountedBatches = Iterable[tuple[Tensor, Tensor, Tensor]]
 """Pixels (N, C, H, W), labels (N,), and how often each image belongs to each part of each member (M, parts, N)."""
@@ -37,8 +39,8 @@ def losses_and_errors(forward: Forward, batches: CountedBatches) -> Sums:
     return Sums(*(torch.stack(column).sum(0) for column in zip(*parts, strict=True)))
 
 
-def gradient_ratios(forward: Forward, weights: Sequence[Tensor], batches: CountedBatches) -> Tensor:
-    """(M,) `‖∇E(W)‖ / (2 ‖W‖)` over the weights (M, …), E the mean cross-entropy of the first part."""
+def mean_gradients(forward: Forward, weights: Sequence[Tensor], batches: CountedBatches) -> list[Tensor]:
+    """Of the mean cross-entropy of the first part, each like its weight (M, …)."""
     gradients = [torch.zeros_like(weight) for weight in weights]
     count: Tensor | None = None
     for pixels, labels, counts in batches:
@@ -49,7 +51,7 @@ def gradient_ratios(forward: Forward, weights: Sequence[Tensor], batches: Counte
         number = counts[:, 0].sum(1)
         count = number if count is None else count + number
     assert count is not None
-    return _norms(gradients) / count / (2 * _norms(weights))
+    return [gradient / along(count, gradient) for gradient in gradients]
 
 
 def log_probabilities(forward: Forward, batches: Iterable[Tensor]) -> Tensor:
@@ -79,11 +81,6 @@ def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
     """(M, N) cross-entropy; labels (N,) or (M, N)."""
     labels = labels.expand(logits.shape[:2])
     return cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(logits.shape[:2])
-
-
-def _norms(tensors: Sequence[Tensor]) -> Tensor:
-    """(M,) of all tensors (M, …) together."""
-    return torch.stack([t.detach().reshape(len(t), -1).square().sum(1) for t in tensors]).sum(0).sqrt()
 
 
 def _picked(values: Tensor, counts: Tensor) -> Tensor:

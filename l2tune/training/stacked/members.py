@@ -181,7 +181,7 @@ class StackedMembers:
             try:
                 with self._timed():
                     losses, errors = evaluation.losses_and_errors(sample=not last)
-                    ratios = evaluation.gradient_ratios(unpenalized)
+                    estimates = evaluation.first_estimates(unpenalized, epoch)
                     networks = evaluation.networks() if last else {}
                 break
             except torch.OutOfMemoryError:
@@ -209,7 +209,7 @@ class StackedMembers:
                     val_error,
                     self._progress.seconds[member],
                     diverged,
-                    None if diverged else ratios.get(row),
+                    {} if diverged else estimates.get(row, {}),
                     None if diverged else networks.get(row),
                 )
             )

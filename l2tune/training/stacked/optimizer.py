@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from l2tune.errors import UserError
-from l2tune.penalty.forms import Factor, Form, make_form
+from l2tune.penalty.forms import Factor, Form, along, make_form
 from l2tune.settings import PenaltySettings, TrainingSettings
-from l2tune.training.optimizers import is_adam
+from l2tune.training.optimizers import is_adam, momentum_gain
 from l2tune.training.schedules import learning_rate
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -44,13 +44,32 @@ class StackedOptimizer:
         self._fused: Any = torch.compile(_update, fullgraph=True) if compiled else None
 
     def rates(self, step: int, steps: int) -> tuple[float, float, float]:
-        """What a step from 0 to `steps` − 1 needs: learning rate, and Adam's two corrections of its moments' bias.
+        """What a step from 0 to `steps` − 1 needs: learning rate, and what the moments make of it.
 
         Returns:
-            (lr, lr / (1 − β₁ᵗ), √(1 − β₂ᵗ)) with t = step + 1.
+            (lr, lr / (1 − β₁ᵗ), √(1 − β₂ᵗ)) with t = step + 1 for Adam, which corrects its moments' bias; for SGD
+            (lr, `momentum_gain` times lr, 1).
         """
         lr = learning_rate(self._training.schedule, step, steps, self._training.lr)
+        if not self.adam:
+            return lr, lr * momentum_gain(self._training.momentum, step + 1), 1.0
         return lr, lr / (1 - BETA1 ** (step + 1)), math.sqrt(1 - BETA2 ** (step + 1))
+
+    def relative_step_sizes(
+        self, weights: Sequence[Tensor], second: Sequence[Tensor], steps: Sequence[int]
+    ) -> list[Factor]:
+        """What a step of learning rate 1 multiplies a gradient by that stays as it is.
+
+        Args:
+            weights: Each (M, …).
+            second: Adam's second moments, likewise.
+            steps: (M,) taken so far.
+        """
+        if not self.adam:
+            gains = weights[0].new_tensor([momentum_gain(self._training.momentum, taken) for taken in steps])
+            return [along(gains, weight) for weight in weights]
+        roots = weights[0].new_tensor([math.sqrt(1 - BETA2**taken) for taken in steps])
+        return [1 / (moment.sqrt() / along(roots, moment) + EPSILON) for moment in second]
 
     def step(
         self,
@@ -167,10 +186,10 @@ def _sgd(
 
 
 def _step_sizes(used: list[Tensor], lr: Tensor, first_lr: Tensor, adam: bool) -> Sequence[Factor]:
-    """What the step multiplied each weight's gradient by, from what `_adam` or `_sgd` left of the gradients (M, …)."""
+    """What the step multiplies a gradient by that stays as it is, from what `_adam` left of the gradients (M, …)."""
     shapes = [(-1, *[1] * (gradient.ndim - 1)) for gradient in used]
     if not adam:
-        return [lr.view(shape) for shape in shapes]
+        return [first_lr.view(shape) for shape in shapes]
     torch._foreach_reciprocal_(used)  # in place: here too hardly any memory is taken
     torch._foreach_mul_(used, [(-lr / first_lr).view(shape) for shape in shapes])
     return used

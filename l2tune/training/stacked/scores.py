@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from l2tune.members import NetworkState
+from l2tune.penalty.forms import first_estimates
 from l2tune.training.network_state import GRADIENT_IMAGES, describe_network
 from l2tune.training.stacked import evaluate
 from l2tune.training.stacked.layout import Layout
@@ -32,13 +34,28 @@ class Evaluation:
         """
         return evaluate.losses_and_errors(self._logits(), self._counted(sample=sample)).means()
 
-    def gradient_ratios(self, rows: Sequence[int]) -> dict[int, float]:
-        """Row → `‖∇E(W)‖ / (2 ‖W‖)` over the regularized weights, E the mean training cross-entropy."""
+    def first_estimates(self, rows: Sequence[int], epoch: int) -> dict[int, dict[str, float]]:
+        """Row → form of the penalty → the λ at which it would balance the training images.
+
+        Args:
+            epoch: Epochs finished.
+        """
         if not rows:
             return {}
-        weights = {n: self.state["parameters"][n][list(rows)].requires_grad_() for n in self._regularized()}
-        ratios = evaluate.gradient_ratios(self._logits(rows, weights), list(weights.values()), self._counted(rows))
-        return dict(zip(rows, ratios.tolist(), strict=True))
+        names, which = self._regularized(), list(rows)
+        weights = {name: self.state["parameters"][name][which].requires_grad_() for name in names}
+        own = list(weights.values())
+        gradients = evaluate.mean_gradients(self._logits(rows, weights), own, self._counted(rows))
+        steps = [self.layout.streams[stream].batches * epoch for stream in self._streams(rows).tolist()]
+        second = [self.state["second"][name][which] for name in names] if "second" in self.state else []
+        with torch.no_grad():
+            sizes = self.problem.optimizer.relative_step_sizes(own, second, steps)
+            factors = [self.problem.whole.multipliers[name] for name in names]
+            found = first_estimates(self.problem.whole.penalty, gradients, own, sizes, factors)
+        return {
+            row: {form: value for form, of in found.items() if 0 < (value := float(of[place])) < math.inf}
+            for place, row in enumerate(rows)
+        }
 
     def networks(self) -> dict[int, NetworkState]:
         """Row → what its network is like, with its scores on the test images."""

@@ -101,8 +101,8 @@ def assert_equal(found: EpochScores, expected: EpochScores, tolerance: float = 1
     assert (found.member, found.epoch, found.diverged) == (expected.member, expected.epoch, expected.diverged)
     for name in ("train_loss", "train_error", "val_loss", "val_error"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=tolerance, nan_ok=True), name
-    if expected.gradient_ratio is not None:
-        assert found.gradient_ratio == pytest.approx(expected.gradient_ratio, rel=1e-8)
+    if expected.first_estimates:
+        assert found.first_estimates == pytest.approx(expected.first_estimates, rel=1e-8)
     assert (found.network is None) == (expected.network is None)
     if found.network is not None and expected.network is not None:
         assert found.network.weight_norms == pytest.approx(expected.network.weight_norms, abs=tolerance)
