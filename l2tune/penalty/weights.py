@@ -97,7 +97,8 @@ def coverage(found: Sequence[Taken]) -> dict[str, Any]:
     | `largest` | the largest tensors of those: [name, parameters, why] |
     | `directions` | parameters of directions of weight_norm, on which λ acts through their magnitude |
     | `everything` | whether λ acts on all that is trained, with multiplier 1, as a plain `weight_decay` would |
-    | `exceptions` | endings of names that tell where 'penalized: two or more dimensions' is wrong; null if too many |
+    | `exceptions` | endings of names that tell where 'penalized: two or more dimensions' is wrong; null if too many.
+      A multiplier of 0 is none |
     """
     trained = [taken for taken in found if taken.role.why_not != "frozen"]
     left = [t for t in trained if not t.multiplier and sum(size > 1 for size in t.parameter.shape) >= 2]
@@ -120,9 +121,10 @@ def coverage(found: Sequence[Taken]) -> dict[str, Any]:
 
 def _exceptions(trained: Sequence[Taken]) -> dict[str, list[str]] | None:
     """Endings of names that are left out in spite of two dimensions, and of those taken without."""
-    out = [t.name for t in trained if t.parameter.ndim > 1 and not t.multiplier]
+    reached = {t.name for t in trained if t.multiplier or t.why_not == "multiplier 0"}
+    out = [t.name for t in trained if t.parameter.ndim > 1 and t.name not in reached]
     others = [t.name for t in trained if t.name not in set(out)]
-    within = [t.name for t in trained if t.parameter.ndim < 2 and t.multiplier]
+    within = [t.name for t in trained if t.parameter.ndim < 2 and t.name in reached]
     rest = [t.name for t in trained if t.name not in set(within)]
     found = {"left_out": _endings(out, others), "taken": _endings(within, rest)}
     return found if all(len(endings) <= _MOST_ENDINGS for endings in found.values()) else None
