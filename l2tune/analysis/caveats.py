@@ -17,12 +17,13 @@ EDGE = 10**0.25
 LOST = 1 / 3
 """Share of what was learned on training data that does not carry over to new ones, from which a fit overfits."""
 
-MUCH = 0.1
-"""Share of the parameters in matrices and kernels from which it is worth telling that λ leaves them out."""
-_NAMED = 3
 HIGH = 0.15
 """Share of the cost of guessing from which a training cost is high, and of the validation cost up to which a gap is
 small."""
+
+MUCH = 0.1
+"""Share of the parameters in matrices and kernels from which it is worth telling that λ leaves them out."""
+_NAMED = 3
 
 
 def others(t: Estimates) -> Iterator[Finding]:

@@ -17,10 +17,10 @@ from l2tune.report.again import is_search, knows_epochs
 from l2tune.report.labels import (
     UNKNOWN,
     for_html,
+    has_own,
     metric_title,
     other_score,
     own_column,
-    has_own,
     own_name,
     own_range,
     scores_column,
