@@ -46,6 +46,8 @@ NARROWEST_RANGE = 1.01
 
 
 HIGHEST_MULTIPLIER = 1e6
+NEWER: dict[str, Any] = {"scale": {}}
+"""Settings that studies of older versions lack, and what they were."""
 REGULARIZE = ("weights", "all")
 """Words that name weights; all else are patterns."""
 
@@ -184,7 +186,7 @@ class PenaltySettings(_Section):
             pairs = [_multiplier(word) for word in value]
         else:
             raise UserError(f"{shown_value(value)} does not fit", fix="give multipliers by pattern, e.g. 'fc*' = 0.1")
-        found = {}
+        found: dict[str, float] = {}
         for pattern, number in pairs:
             _check_pattern(pattern)
             factor = as_kind(number, float)
@@ -389,11 +391,10 @@ def field_of(name: str) -> FieldInfo:
 def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """What differs between two identities, one phrase each: `epochs was 30, now 10`.
 
-    A setting that an older version did not know had its default.
+    A setting that an older version did not know was what `NEWER` says.
     """
-    default = build({}).flat()
     names = [*current, *(name for name in stored if name not in current)]
-    sides = {name: [side.get(name, default.get(name)) for side in (stored, current)] for name in names}
+    sides = {name: [side.get(name, NEWER.get(name)) for side in (stored, current)] for name in names}
     return [
         f"{name} was {_shown(old)}, now {_shown(new)}"
         for name, (old, new) in sides.items()

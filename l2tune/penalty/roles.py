@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -92,11 +92,6 @@ def roles(model: nn.Module) -> list[Role]:
     order = {name: id(parameter) for name, parameter in model.named_parameters()}
     made = []
     for name, key in order.items():
-        if key not in uses:  # of a parametrization that has parameters of its own
-            kind, why_not = "parametrization", "part of a parametrization"
-            parameter = model.get_parameter(name)
-            made.append(Role(name, parameter, kind, why_not))
-            continue
         kind, why_not = next(((k, why) for _, k, why in uses[key] if not why), uses[key][0][1:])
         aliases = tuple(alias for alias, _, _ in uses[key] if alias != name)
         frozen = "" if found[key].requires_grad else "frozen"
@@ -135,10 +130,12 @@ def _uses_of(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Parameter, 
             target = name.removesuffix("_orig")
         shape = own[f"{target}_v"] if part == "magnitude" else parameter
         yield name, parameter, kind, _why_not(path, module, target, shape, part)
-    if not parametrize.is_parametrized(module):
+    lists = getattr(module, "parametrizations", None)
+    if not isinstance(lists, nn.ModuleDict):
         return
-    lists: Iterable[tuple[str, nn.Module]] = module.parametrizations.items()  # type: ignore[union-attr,operator]
-    for target, one in lists:
+    for target, one in lists.items():
+        if not isinstance(one, parametrize.ParametrizationList):
+            continue  # a user's own, called so
         normed_here = any(isinstance(step, _WEIGHT_NORMS) for step in one.children())
         originals = dict(one.named_parameters(recurse=False, remove_duplicate=False))
         for name, parameter in originals.items():
@@ -150,7 +147,8 @@ def _uses_of(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Parameter, 
 
 def _why_not(path: str, module: nn.Module, name: str, shaped: nn.Parameter, part: str) -> str:
     """What speaks against penalizing a module's parameter, or the one that it is computed from."""
-    if is_lazy(shaped):
+    lazy: bool = is_lazy(shaped)
+    if lazy:
         where = f"parameter {f'{path}.{name}' if path else name!r}"
         raise UserError("is lazy: it has no shape yet", where, "pass a batch through the network once before")
     if "bias" in re.split(r"[_\d]+", name):

@@ -107,9 +107,9 @@ class MemberTraining:
             for size in self._optimizer.relative_step_sizes()
         ]
         with torch.no_grad():
-            stacked = ([tensor[None] for tensor in group] for group in (gradients, weights, sizes))
+            slopes, own, steps = ([tensor[None] for tensor in group] for group in (gradients, weights, sizes))
             factors = list(multipliers(self.weights, self._penalty).values())
-            found = first_estimates(self._penalty, *stacked, factors)
+            found = first_estimates(self._penalty, slopes, own, steps, factors)
         self.seconds += time.perf_counter() - began
         return {form: float(estimate) for form, estimate in found.items() if 0 < estimate < math.inf}
 

@@ -93,14 +93,14 @@ class RegularizedOptimizer:
             with torch.no_grad():
                 if term is None:
                     self._add_to_gradient()
-                for own, group in self._groups:
-                    self._form.before_step(group, own, lr)
+                for own, weights in self._groups:
+                    self._form.before_step(weights, own, lr)
         self._optimizer.step()
         self._steps += 1
         if self._acts:
             with torch.no_grad():
-                for own, group in self._groups:
-                    self._form.after_step(group, own, partial(self._step_sizes, group, lr))
+                for own, weights in self._groups:
+                    self._form.after_step(weights, own, partial(self._step_sizes, weights, lr))
 
     def _loss_term(self) -> Tensor | None:
         terms = [self._form.loss_term(group, own) for own, group in self._groups]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,7 +98,7 @@ def proximal_step(
                     steps = state[_STEPS] = state.get(_STEPS, 0) + 1
                 if checked > 0:
                     sizes = step_sizes(group, optimizer.state, [weight], steps, float(group["lr"]))
-                    form.after_step([weight], checked * multipliers[weight], lambda sizes=sizes: sizes)
+                    form.after_step([weight], checked * multipliers[weight], partial(list, sizes))
 
 
 def _penalty(

@@ -174,9 +174,9 @@ def read_best(r: Reader, text: str) -> None:
         read_is_best_compared(r)
     proof = ", though (?P<folds>\\d+) folds? cannot prove any λ better than none" if r.kind == "unproven" else ""
     found = r.match(
-        rf"{opening}(?P<about>about )?(?:λ = (?P<best>{LAM}){proof}: (?P<paste>weight_decay=\S+?(?P<in>(?: on the penalized weights, 0 on "
-        rf"the rest,)? in [^:]*?)?|λ (?P<term>Σ \|w\||\(0\.5 Σ \|w\| \+ 0\.5 Σ w²\)) by a proximal step after each step of "
-        rf"(?P<of>[^:]*?))"
+        rf"{opening}(?P<about>about )?(?:λ = (?P<best>{LAM}){proof}: "
+        r"(?P<paste>weight_decay=\S+?(?P<in>(?: on the penalized weights, 0 on the rest,)? in [^:]*?)?"
+        r"|λ (?P<term>Σ \|w\||\(0\.5 Σ \|w\| \+ 0\.5 Σ w²\)) by a proximal step after each step of (?P<of>[^:]*?))"
         rf"|(?P<name>\w+) = (?P<own>{NUM}){proof.replace('folds>', 'count>')}) \((?P<how>.*)\)\.",
         text,
     )

@@ -101,7 +101,7 @@ def test_a_multiplier_for_all_weights_is_as_much_more_lambda(small, train, name)
 def test_a_multiplier_of_zero_leaves_a_weight_out(small, train):
     problem = small.problem(scale={"0.*": 0.0})
     assert list(problem.regularized) == ["4.weight"]
-    with pytest.raises(UserError, match="^scale: leaves no parameter for λ to act on: all multipliers are 0; "):
+    with pytest.raises(UserError, match=r"^scale: leaves no parameter for λ to act on: all multipliers are 0; "):
         small.trainer(scale={"*": 0.0})
     with pytest.raises(UserError, match=r"^scale: '0.wait' matches no penalized parameter; did you mean '0.weight'"):
         small.trainer(scale={"0.wait": 2.0})
