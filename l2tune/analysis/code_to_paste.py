@@ -150,8 +150,7 @@ class _Writer:
             lines.append(f"groups = [{each} for n, p in model.named_parameters()]")
             return Listing("\n".join([*lines, self._optimizer("groups")]))
         lines = [
-            *self._imports(condition),
-            f"weights = [p for n, p in model.named_parameters() if {condition}]",
+            *self._weights(condition),
             f"rest = [p for n, p in model.named_parameters() if not ({condition})]",
             f'groups = [{{"params": weights, "weight_decay": {decay}}}, {{"params": rest, "weight_decay": 0.0}}]',
             self._optimizer("groups"),
@@ -167,10 +166,12 @@ class _Writer:
         condition = self._condition()
         if condition is None:
             return None
-        lines = self._multipliers(condition)
-        lines.append(
-            f"strengths = [({_number(self.strength)} * multiplier(n, p), p) for n, p in model.named_parameters()]"
-        )
+        ratio, each = self._l1_ratio, "p in weights"
+        lines, strength = self._weights(condition), _number(self.strength)
+        if self._scale:
+            lines = self._multipliers(condition)
+            lines.append(f"weights = [(p, {strength} * multiplier(n, p)) for n, p in model.named_parameters()]")
+            each, strength = "p, strength in weights", "strength"
         lines.append(self._optimizer("model.parameters()"))
         lr = 'optimizer.param_groups[0]["lr"]'
         step = []
@@ -183,19 +184,21 @@ class _Writer:
             state = "optimizer.state[p]"
             mean = f'({state}["exp_avg_sq"] / (1 - 0.999 ** float({state}["step"])))'
             size = f"{lr} / ({mean}.sqrt() + 1e-8)"
-        ratio = self._l1_ratio
-        threshold = "size * strength" if ratio == 1 else f"{ratio!r} * size * strength"
         step += [
             "with torch.no_grad():",
-            "    for strength, p in strengths:",
-            "        if strength and p.grad is not None:",
+            f"    for {each}:",
+            "        if p.grad is not None:",
             f"            size = {size}",
-            f"            t = {threshold}",
+            f"            t = {'' if ratio == 1 else f'{ratio!r} * '}size * {strength}",
             "            p.sub_(torch.clamp(p, -t, t))  # towards zero by t, and no further",
         ]
         if ratio < 1:
-            step.append(f"            p.div_(1 + 2 * (1 - {ratio!r}) * size * strength)")
+            step.append(f"            p.div_(1 + 2 * (1 - {ratio!r}) * size * {strength})")
         return Listing("\n".join(lines), after_step="\n".join(step))
+
+    def _weights(self, condition: str) -> list[str]:
+        """Lines that define `weights`, those that λ acts on."""
+        return [*self._imports(condition), f"weights = [p for n, p in model.named_parameters() if {condition}]"]
 
     def _multipliers(self, condition: str) -> list[str]:
         """Lines that define `multiplier(name, parameter)`."""

@@ -73,13 +73,19 @@ def paste(record: StudyRecord, strength: float) -> str:
         return f"{_absolute(record)} by a proximal step after each step{_optimizer(record).replace(' in ', ' of ')}"
     where = _optimizer(record) if record.trained_by == "l2tune" else ""
     if where and not acts_on_all(record):
-        where = f" on the penalized weights, 0 on the rest,{where}"
+        where = f" {where_it_acts(record)},{where}"
     return f"weight_decay={format_lambda(weight_decay(strength))}{where}"
 
 
 def acts_on_all(record: StudyRecord) -> bool:
     """Whether λ acts on every parameter alike, so that a plain weight decay is the same; False if that is not known."""
     return bool(dict(record.trainer.get("regularization") or {}).get("everything"))
+
+
+def where_it_acts(record: StudyRecord) -> str:
+    """Which parameters take a weight decay, where not all do."""
+    times = ", times their multipliers" if record.settings.get("scale") else ""
+    return f"on the penalized weights{times}, 0 on the rest"
 
 
 def _absolute(record: StudyRecord) -> str:

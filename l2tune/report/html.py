@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 from l2tune.analysis.code_to_paste import code_to_paste
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import findings, in_brief
-from l2tune.analysis.wording import acts_on_all, amounts, unit_of_difference
+from l2tune.analysis.wording import acts_on_all, amounts, unit_of_difference, where_it_acts
 from l2tune.penalty.strength import format_lambda, weight_decay
 from l2tune.report import figures, page_tables
 from l2tune.report.again import again, known_trainer
@@ -167,7 +167,7 @@ def _strength(t: Estimates, strength: float, what: str) -> tuple[str, str]:
         if not record.decays:
             return f"{parameter.name} = {format_lambda(strength)}", f"{what}; the code is below{folds}"
         decay = f"weight_decay={format_lambda(weight_decay(strength))}"
-        where = "" if acts_on_all(record) else " on the penalized weights, 0 on the rest"
+        where = "" if acts_on_all(record) else f" {where_it_acts(record)}"
         return decay, f"in PyTorch{where}; {what}{folds}"
     decay = f"as torch.optim's weight_decay {own_written(parameter, strength)}"
     return f"{parameter.name} = {format_lambda(strength)}", f"{what}; {decay}{folds}"
