@@ -92,7 +92,7 @@ def coverage(found: Sequence[Taken]) -> dict[str, Any]:
     | key | what |
     |---|---|
     | `tensors` | how many tensors λ acts on |
-    | `matrices` | trained parameters in tensors with two or more dimensions larger than 1; not normalization's |
+    | `matrices` | trained parameters in tensors with two or more dimensions larger than 1, no biases or normalization |
     | `left_out` | those of them that λ does not act on, directions of weight_norm not counted |
     | `largest` | the largest tensors of those: [name, parameters, why] |
     | `directions` | parameters of directions of weight_norm, on which λ acts through their magnitude |
@@ -104,7 +104,8 @@ def coverage(found: Sequence[Taken]) -> dict[str, Any]:
     left = [t for t in trained if not t.multiplier and sum(size > 1 for size in t.parameter.shape) >= 2]
     directions = [t for t in left if t.role.why_not == DIRECTION]
     left = sorted(
-        (t for t in left if t.role.why_not not in ("normalization", DIRECTION)), key=lambda t: -t.parameter.numel()
+        (t for t in left if t.role.why_not not in ("bias", "normalization", DIRECTION)),
+        key=lambda t: -t.parameter.numel(),
     )
     wide = [t for t in trained if t.multiplier and sum(size > 1 for size in t.parameter.shape) >= 2]
     left_out = sum(t.parameter.numel() for t in left)

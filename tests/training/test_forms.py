@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from l2tune.errors import UserError
 from l2tune.penalty.forms import FORMS, Form, along
@@ -208,3 +209,43 @@ def test_the_compiled_step_is_the_plain_one(name, optimizer):
         ends.append(weights)
     for plain, fused in zip(*ends, strict=True):
         torch.testing.assert_close(fused, plain)
+
+
+class Rows(nn.Module):
+    """Rows of a picture, one after another, through a recurrent network."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(width, 5, batch_first=True)
+        self.out = nn.Linear(5, classes)
+
+    def forward(self, images):
+        return self.out(self.recurrent(images.mean(1))[0][:, -1])
+
+
+def normed(shape, classes):
+    convolution = parametrizations.weight_norm(nn.Conv2d(shape[0], 4, 3, padding=1))
+    spectral = parametrizations.spectral_norm(nn.Linear(4 * shape[1] * shape[2], 6))
+    return nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), spectral, nn.ReLU(), nn.Linear(6, classes))
+
+
+@pytest.mark.parametrize(
+    ("factory", "names"),
+    [
+        (lambda shape, classes: Rows(shape[2], classes), ["recurrent.weight_ih_l0", "recurrent.weight_hh_l0", "out"]),
+        (
+            normed,
+            ["0.parametrizations.weight.original0", "3.parametrizations.weight.original", "5"],
+        ),
+    ],
+    ids=["recurrent", "parametrized"],
+)
+@pytest.mark.parametrize("name", ["l2", "l1"])
+def test_weights_that_are_no_plain_layers_shrink(small, train, factory, names, name):
+    problem = small.problem(factory, penalty=name, lr=0.02)
+    assert problem.describe()["layers"] == names
+    members = [small.member(strength) for strength in (0.0, 0.02)]
+    found = train(SequentialTrainer(problem), members)
+    free, penalized = (found[member][-1].network.weight_norms for member in members)
+    assert set(free) == set(names)
+    assert all(penalized[layer] < free[layer] for layer in names)
