@@ -78,7 +78,7 @@ def render(t: Estimates) -> str:
     """The whole page. Names from the data and the study are escaped; scripts come from this package alone."""
     found = tuple(findings(t))
     brief = in_brief(found)
-    parts = [_numbers(t), _rest(brief, [finding.text for finding in found]), _use(t)]
+    parts = [_numbers(t), _rest(brief, [finding.text for finding in found])]
     for title, note, figure, name in (
         ("Tradeoff", _tradeoff_note(t), tradeoff_figure(t), "tradeoff"),
         ("Overfitting and underfitting", _GAP, figures.gap_figure(t), "gap"),
@@ -89,6 +89,8 @@ def render(t: Estimates) -> str:
     ):
         if figure is not None:
             parts.append(_section(title, note, figure, name, small=name != "tradeoff"))
+        if name == "tradeoff":
+            parts.append(_use(t))
     parts += [page_tables.by_strength(t), page_tables.by_fold(t), page_tables.search(t), _again(t)]
     name = for_html(t.record.name)
     policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
