@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from l2tune.search.sampler import FoldCurveSampler as FoldCurveSampler
     from l2tune.search.stopping import StopWhenSettled as StopWhenSettled
     from l2tune.tradeoff import Tradeoff as Tradeoff
+    from l2tune.training.own_loop import parameter_groups as parameter_groups
+    from l2tune.training.own_loop import proximal_step as proximal_step
 
 __version__ = "0.1.0"
 
@@ -53,6 +55,8 @@ _HOME = {
     "TrialFailed": "errors",
     "UserError": "errors",
     "compare": "comparison",
+    "parameter_groups": "training.own_loop",
+    "proximal_step": "training.own_loop",
 }
 __all__ = list(_HOME)
 

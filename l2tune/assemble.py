@@ -78,14 +78,25 @@ def assemble(settings: Settings, images: ImageData | None = None, factory: Any =
     Raises:
         UserError: Bad data, model or device.
     """
+    from l2tune.training.engine import choose_engine
+
+    problem = make_problem(settings, images, factory)
+    given = (() if images is None else ("data",)) + (() if factory is None else ("model",))
+    return Assembled(problem, *choose_engine(problem), given)
+
+
+def make_problem(settings: Settings, images: ImageData | None = None, factory: Any = None) -> Problem:
+    """What the settings train on what; nothing is trained or timed yet.
+
+    Raises:
+        UserError: Bad data, model or device.
+    """
     from l2tune.data.folds import make_folds
     from l2tune.data.sources import load
     from l2tune.models.registry import make_factory
     from l2tune.training.device import choose_device
-    from l2tune.training.engine import choose_engine
     from l2tune.training.problem import Problem
 
-    named = images is None
     images = images or load(settings.data)
     search = settings.search
     folds = make_folds(
@@ -96,7 +107,7 @@ def assemble(settings: Settings, images: ImageData | None = None, factory: Any =
         groups=images.groups,
         class_names=images.class_names,
     )
-    problem = Problem(
+    return Problem(
         images,
         folds,
         factory or make_factory(settings.model),
@@ -105,8 +116,6 @@ def assemble(settings: Settings, images: ImageData | None = None, factory: Any =
         settings.data.augment,
         choose_device(settings.device),
     )
-    given = (() if named else ("data",)) + (() if factory is None else ("model",))
-    return Assembled(problem, *choose_engine(problem), given)
 
 
 def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembled]:

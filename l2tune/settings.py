@@ -8,6 +8,7 @@ is `--model`, `penalty.form` is `--penalty`).
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import shlex
 import tomllib
@@ -45,6 +46,13 @@ NARROWEST_RANGE = 1.01
 """Highest over lowest λ of a range at least."""
 
 
+HIGHEST_MULTIPLIER = 1e6
+NEWER: dict[str, Any] = {"scale": {}}
+"""Settings that studies of older versions lack, and what they were."""
+REGULARIZE = ("weights", "all")
+"""Words that name weights; all else are patterns."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -54,6 +62,25 @@ class _Section(BaseModel):
         """A value of the kind that the setting has: 3.7 is no number of epochs, nor is "3" or true."""
         assert info.field_name is not None
         return as_kind(value, cls.model_fields[info.field_name].annotation)
+
+
+def _check_pattern(pattern: Any) -> None:
+    """A pattern of parameter names.
+
+    Raises:
+        UserError: It is no text, or matches no name at all.
+    """
+    if not isinstance(pattern, str) or not pattern.strip():
+        raise UserError(f"{shown_value(pattern)} is no pattern", fix="give names of parameters, e.g. 'fc*'")
+    as_kind(pattern, str)
+
+
+def _multiplier(word: Any) -> tuple[str, float]:
+    """`fc*=0.1` → the pattern and the number."""
+    pattern, sign, number = word.rpartition("=") if isinstance(word, str) else ("", "", "")
+    if not sign or not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", number, re.I | re.A):
+        raise UserError(f"{shown_value(word)} is no multiplier", fix="write PATTERN=NUMBER, e.g. 'fc*=0.1'")
+    return pattern, float(number)
 
 
 def _setting(default: Any, description: str, *, flat: str | None = None, identity: bool = True, **limits: Any) -> Any:
@@ -118,8 +145,14 @@ class PenaltySettings(_Section):
     l1_ratio: float | None = _setting(
         None, f"ρ of the elastic net, 1 for L1 alone (default: {DEFAULT_L1_RATIO})", gt=0, le=1
     )
-    regularize: Literal["weights", "all"] = _setting(
-        "weights", "weights of convolutions and linear layers, or all parameters"
+    regularize: str | tuple[str, ...] = _setting(
+        "weights",
+        "weights: of linear, convolution, attention and recurrent layers, and your layers' own; all: every parameter; "
+        "or patterns of parameter names, e.g. 'fc*' conv1.weight (`l2tune layers` lists them)",
+    )
+    scale: dict[str, float] = _setting(
+        {},
+        "Multipliers of λ by patterns of parameter names, e.g. 'fc*=0.1'; the last that matches counts, 0 leaves out",
     )
     lambda_range: tuple[float, float] = _setting(
         DEFAULT_RANGE["l2"],
@@ -128,6 +161,42 @@ class PenaltySettings(_Section):
     reference_weight_decay: float | None = _setting(
         None, "A weight decay, say a textbook's, to mark in the report", identity=False, gt=0, le=2 * HIGHEST_LAMBDA
     )
+
+    @field_validator("regularize", mode="before")
+    @classmethod
+    def _patterns(cls, value: Any) -> Any:
+        """`weights` and `all` as they are; else patterns, one or more."""
+        given = (value,) if isinstance(value, str) else value
+        if not isinstance(given, list | tuple) or not given:
+            raise UserError(f"{shown_value(value)} does not fit", fix="give weights, all, or patterns of names")
+        for pattern in given:
+            _check_pattern(pattern)
+        words = [word for word in given if word in REGULARIZE]
+        if words and len(given) > 1:
+            raise UserError(f"{words[0]!r} goes with no other", fix="give weights, all, or patterns alone")
+        return words[0] if words else tuple(given)
+
+    @field_validator("scale", mode="before")
+    @classmethod
+    def _multipliers(cls, value: Any) -> Any:
+        """Pattern → multiplier; of flags, a list of `pattern=multiplier`."""
+        pairs: list[tuple[Any, Any]] = []
+        if isinstance(value, Mapping):
+            pairs = list(value.items())
+        elif isinstance(value, list | tuple):
+            pairs = [_multiplier(word) for word in value]
+        else:
+            raise UserError(f"{shown_value(value)} does not fit", fix="give multipliers by pattern, e.g. 'fc*' = 0.1")
+        found: dict[str, float] = {}
+        for pattern, number in pairs:
+            _check_pattern(pattern)
+            factor = as_kind(number, float)
+            if not (math.isfinite(factor) and 0 <= factor <= HIGHEST_MULTIPLIER):
+                what = f"{shown_value(number)} is no multiplier for {shown_value(pattern)}"
+                raise UserError(what, fix=f"give a number from 0 to {HIGHEST_MULTIPLIER:g}")
+            found.pop(pattern, None)  # the last counts, and stands last
+            found[pattern] = factor
+        return found
 
     @field_validator("lambda_range")
     @classmethod
@@ -338,10 +407,17 @@ def field_of(name: str) -> FieldInfo:
 
 
 def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """What differs between two identities, one phrase each: `epochs was 30, now 10`."""
+    """What differs between two identities, one phrase each: `epochs was 30, now 10`.
+
+    A setting that an older version did not know was what `NEWER` says.
+    """
     names = [*current, *(name for name in stored if name not in current)]
-    lists = {name: [_listed(side.get(name)) for side in (stored, current)] for name in names}
-    return [f"{name} was {old}, now {new}" for name, (old, new) in lists.items() if old != new]
+    sides = {name: [side.get(name, NEWER.get(name)) for side in (stored, current)] for name in names}
+    return [
+        f"{name} was {_shown(old)}, now {_shown(new)}"
+        for name, (old, new) in sides.items()
+        if _listed(old) != _listed(new)
+    ]
 
 
 def _places() -> dict[str, tuple[str, ...]]:
@@ -379,14 +455,25 @@ def _plain(section: Any) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
+    """As JSON keeps it; of multipliers the order counts."""
+    if isinstance(value, Mapping):
+        return [list(pair) for pair in value.items()]
     return list(value) if isinstance(value, tuple) else value
+
+
+def _shown(value: Any) -> Any:
+    return " ".join(_words(value)) or "none" if isinstance(value, Mapping) else _listed(value)
+
+
+def _words(multipliers: Mapping[str, float]) -> list[str]:
+    return [f"{pattern}={factor!r}" for pattern, factor in multipliers.items()]
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {
         key: _without_none(value) if isinstance(value, dict) else value
         for key, value in values.items()
-        if value is not None
+        if value is not None and value != {}
     }
 
 
@@ -394,8 +481,10 @@ def _flag_words(name: str, value: Any) -> list[str]:
     flag = name.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
+    if isinstance(value, Mapping):
+        value = tuple(_words(value))
     if isinstance(value, tuple) and name != "lambda_range":
-        return [word for item in value for word in (f"--{flag}", str(item))]
+        return [word for item in value for word in _flag_words(name, str(item))]
     if isinstance(value, str) and (not value or value.startswith("-")):  # else it would be taken for a flag
         return [f"--{flag}={value}"]
     return [f"--{flag}", *(str(item) for item in (value if isinstance(value, tuple) else (value,)))]

@@ -206,6 +206,7 @@ def test_strategies_know_the_curve_and_the_records_only(name: str) -> None:
     inside(
         "l2tune.data",
         "l2tune.models",
+        "l2tune.penalty.roles",
         "l2tune.penalty.weights",
         "l2tune.penalty.forms",
         "l2tune.training",
@@ -225,6 +226,7 @@ def test_the_report_reads_only_the_study(module: str) -> None:
         "l2tune.training",
         "l2tune.models",
         "l2tune.data",
+        "l2tune.penalty.roles",
         "l2tune.penalty.weights",
         "l2tune.penalty.forms",
         "l2tune.objectives.cross_validation",

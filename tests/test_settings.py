@@ -172,12 +172,17 @@ def test_defaults_that_depend_on_others() -> None:
     assert build({"study": "x"}).out == "runs/x"
 
 
+PATTERNS = st.text("abc.*?[]='\" -é", min_size=1, max_size=5).filter(str.strip)
+
+
 @given(
     epochs=st.integers(1, 1000),
     lr=st.floats(1e-6, 10),
     optimizer=st.sampled_from(["sgd", "adam", "adamw"]),
     augment=st.lists(st.sampled_from(["flip", "shift"]), max_size=2),
     subset=st.none() | st.integers(4, 10**6),
+    regularize=st.sampled_from(["weights", "all"]) | st.lists(PATTERNS, min_size=1, max_size=3),
+    scale=st.dictionaries(PATTERNS, st.floats(0, 1e6), max_size=3),
     study=st.from_regex(r"[abcé. -]{0,4}[abcé-]", fullmatch=True).filter(lambda s: s[0] != " "),
 )
 def test_toml_reads_back_to_the_same_settings(tmp_path_factory: pytest.TempPathFactory, **given: object) -> None:
@@ -185,6 +190,7 @@ def test_toml_reads_back_to_the_same_settings(tmp_path_factory: pytest.TempPathF
     file = tmp_path_factory.mktemp("toml") / "s.toml"
     file.write_text(settings.toml(), encoding="utf-8")
     assert build({}, file) == settings
+    assert list(build({}, file).penalty.scale) == list(settings.penalty.scale), "the last that matches counts"
 
 
 @pytest.mark.parametrize(
@@ -193,6 +199,9 @@ def test_toml_reads_back_to_the_same_settings(tmp_path_factory: pytest.TempPathF
         {},
         {"data": "photos/", "image_size": 64, "augment": ("flip", "shift"), "extend_range": False},
         {"study": "-x", "data_root": "", "data": "-y"},
+        {"regularize": "fc*", "scale": {"fc*": 0.1, "-x=y": 2, "conv1.weight": 0}},
+        {"regularize": ["conv?.weight", "-y"], "scale": {"*": 1e-3}},
+        {"regularize": "all", "penalty": "elastic", "l1_ratio": 0.3},
         {"study": "other name", "lambda_range": (1e-5, 0.5), "optimizer": "adamw", "grayscale": True, "timeout": 60.5},
     ],
 )
@@ -234,6 +243,22 @@ def test_identity_leaves_out_what_may_change() -> None:
         "audit",
         "reference_weight_decay",
     }
+
+
+def test_a_study_of_an_older_version_had_the_defaults_of_newer_settings() -> None:
+    now = build({}).identity()
+    old = {name: value for name, value in now.items() if name not in ("scale", "l1_ratio")}
+    assert old["regularize"] == "weights"
+    assert differences(old, now) == []
+    assert differences(old, build({"scale": {"fc*": 0.1}}).identity()) == ["scale was none, now fc*=0.1"]
+    assert differences(now, build({"regularize": "fc*"}).identity()) == ["regularize was weights, now ['fc*']"]
+
+
+def test_of_multipliers_the_order_counts() -> None:
+    first, second = ({"a*": 1.0, "*b": 2.0}, {"*b": 2.0, "a*": 1.0})
+    one, other = (build({"scale": scale}).identity() for scale in (first, second))
+    assert differences(one, other) == ["scale was a*=1.0 *b=2.0, now *b=2.0 a*=1.0"]
+    assert list(build({"scale": ["a=1", "b=2", "a=3"]}).penalty.scale.items()) == [("b", 2.0), ("a", 3.0)]
 
 
 def test_differences_name_old_and_new() -> None:

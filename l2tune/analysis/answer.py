@@ -118,7 +118,7 @@ def nothing_learned(t: Estimates, names: Naming) -> Iterator[Finding]:
 
 def _baseline_best(t: Estimates, names: Naming) -> Finding:
     own = names.own(0.0)
-    zero = "weight_decay=0" if own is None else own
+    zero = ("weight_decay=0" if t.record.decays else "no penalty") if own is None else own
     about = "" if t.complete else "about "
     rows = t.strengths[t.strengths["complete"] & (t.strengths["lambda"] > 0)]
     costs = t.metric.cost(rows["validation"].to_numpy(float))

@@ -9,7 +9,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding, Part
 from l2tune.analysis.naming import Naming, is_ours, who_trains
 from l2tune.analysis.shape import is_worse_above, is_worse_below
-from l2tune.analysis.wording import SAME, amount, amounts, count, listed, unit_of_value
+from l2tune.analysis.wording import SAME, amount, amounts, count, listed, percentage, unit_of_value
 
 EDGE = 10**0.25
 """A best λ within a quarter decade of an end of the range lies at that end."""
@@ -20,6 +20,10 @@ LOST = 1 / 3
 HIGH = 0.15
 """Share of the cost of guessing from which a training cost is high, and of the validation cost up to which a gap is
 small."""
+
+MUCH = 0.1
+"""Share of the parameters in matrices and kernels from which it is worth telling that λ leaves them out."""
+_NAMED = 3
 
 
 def others(t: Estimates) -> Iterator[Finding]:
@@ -177,6 +181,22 @@ def metrics_disagree(t: Estimates, names: Naming) -> Iterator[Finding]:
         f"By validation {name} another λ is best, {names.number(other)}, {side} than {names.number(t.best_lambda)} by "
         f"{t.metric}: loss also judges how sure the predictions are, {'error' if name == 'error' else t.metric.name} "
         f"only which class comes first, so choose by what you need{choose}.",
+    )
+
+
+def left_out(t: Estimates) -> Iterator[Finding]:
+    """Whether λ leaves out much of what it could act on."""
+    known = t.record.trainer.get("regularization")
+    if not known or not known["matrices"] or known["left_out"] <= MUCH * known["matrices"]:
+        return
+    largest = [f"{name} ({number:,}, {why})" for name, number, why in known["largest"][:_NAMED]]
+    total = sum(number for _, number, _ in known["largest"][:_NAMED])
+    more = ["others"] if total < known["left_out"] else []
+    yield Finding(
+        "left-out",
+        "caveat",
+        f"λ leaves out {percentage(known['left_out'] / known['matrices'])} of the parameters in matrices and kernels: "
+        f"{listed([*largest, *more])}. --regularize takes patterns of names.",
     )
 
 

@@ -359,7 +359,9 @@ def _tests(tested: pd.DataFrame, pairs: pd.DataFrame) -> str:
 
 
 def _all_others(forms: Sequence[str]) -> str:
-    return f"every other form ({listed([form_title(form) for form in forms])})" if len(forms) > 1 else form_title(forms[0])
+    return (
+        f"every other form ({listed([form_title(form) for form in forms])})" if len(forms) > 1 else form_title(forms[0])
+    )
 
 
 def _zero(share: float) -> str:

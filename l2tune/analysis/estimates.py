@@ -145,9 +145,12 @@ class Estimates:
         return self.record.metric
 
     @property
-    def weight_decay(self) -> float:
-        """λ_best as `torch.optim` takes it: 2λ."""
-        return weight_decay(self.best_lambda)
+    def weight_decay(self) -> float | None:
+        """λ_best as `torch.optim` takes it: 2λ; None for L1 and the elastic net, which no weight decay does.
+
+        `l2tune.parameter_groups` gives it to the weights that were searched on, and 0 to the rest.
+        """
+        return weight_decay(self.best_lambda) if self.record.decays else None
 
     @property
     def parameter_value(self) -> float:

@@ -46,7 +46,9 @@ def findings(t: Estimates) -> Iterator[Finding]:
     yield from caveats.widened(t, names)
     yield from caveats.network(t, names)
     yield from caveats.metrics_disagree(t, names)
+    yield from caveats.left_out(t)
     yield from caveats.normalization(t)
+    yield from notes.coverage(t)
     yield from notes.folds(t, names)
     yield from notes.audit(t)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding
 from l2tune.analysis.naming import Naming
-from l2tune.analysis.wording import count
+from l2tune.analysis.wording import count, reach
 
 _SHOWN = 6
 
@@ -33,6 +33,18 @@ def folds(t: Estimates, names: Naming) -> Iterator[Finding]:
             "note",
             f"λ_best was chosen on the folds that score it, so its {flattered} slightly flattered{test}.",
         )
+
+
+def coverage(t: Estimates) -> Iterator[Finding]:
+    """On how many of the parameters λ acts."""
+    known, trainer = t.record.trainer.get("regularization"), t.record.trainer
+    if not known:
+        return
+    normed = ""
+    if known["directions"]:
+        normed = f", {known['directions']:,} more through the magnitudes of weight_norm"
+    text = f"{reach(trainer['regularized_parameters'], trainer['parameters'])}, in "
+    yield Finding("reach", "note", f"{text}{count(known['tensors'], 'tensor')}{normed}.")
 
 
 def audit(t: Estimates) -> Iterator[Finding]:

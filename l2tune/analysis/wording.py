@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from l2tune.metrics import Metric
 from l2tune.penalty.strength import format_lambda, weight_decay
 from l2tune.records.tables import StudyRecord
+from l2tune.settings import DEFAULT_L1_RATIO
 
 _FEWEST_DIGITS, _MOST_DIGITS = 3, 12
 _LEAST = 1e-9
@@ -63,13 +64,36 @@ def own_numbers(strengths: Iterable[float], record: StudyRecord) -> dict[float, 
 def paste(record: StudyRecord, strength: float) -> str:
     """The strength as it is written in the user's code, e.g. `weight_decay=6.32e-3 in torch.optim.SGD`.
 
-    Where l2tune's own trainer trained, the optimizer is named whose weight decay acts as the study's form did; a study
-    on another scale has its own number.
+    Where l2tune's own trainer trained, the optimizer is named whose weight decay acts as the study's form did, and
+    whether all parameters take it; a study on another scale has its own number. L1 and the elastic net have none.
     """
     if has_own_number(record) and record.parameter.scale.name != "weight_decay":
         return f"{record.parameter.name}={own_numbers([strength], record)[strength]}"
+    if not record.decays:
+        return f"{_absolute(record)} by a proximal step after each step{_optimizer(record).replace(' in ', ' of ')}"
     where = _optimizer(record) if record.trained_by == "l2tune" else ""
+    if where and not acts_on_all(record):
+        where = f" {where_it_acts(record)},{where}"
     return f"weight_decay={format_lambda(weight_decay(strength))}{where}"
+
+
+def acts_on_all(record: StudyRecord) -> bool:
+    """Whether λ acts on every parameter alike, so that a plain weight decay is the same; False if that is not known."""
+    return bool(dict(record.trainer.get("regularization") or {}).get("everything"))
+
+
+def where_it_acts(record: StudyRecord) -> str:
+    """Which parameters take a weight decay, where not all do."""
+    times = ", times their multipliers" if record.settings.get("scale") else ""
+    return f"on the penalized weights{times}, 0 on the rest"
+
+
+def _absolute(record: StudyRecord) -> str:
+    """`λ Σ |w|`, or the elastic net's term."""
+    if record.form == "l1":
+        return "λ Σ |w|"
+    ratio = float(record.settings.get("l1_ratio") or DEFAULT_L1_RATIO)
+    return f"λ ({ratio:.6g} Σ |w| + {1 - ratio:.6g} Σ w²)"
 
 
 def _optimizer(record: StudyRecord) -> str:
@@ -101,6 +125,11 @@ def has_own_number(record: StudyRecord) -> bool:
 def count(number: int, noun: str) -> str:
     """`1 fold`, `2 folds`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def reach(acts: int, parameters: int) -> str:
+    """`λ acts on 59,850 of 60,074 parameters`."""
+    return f"λ acts on {acts:,} of {parameters:,} parameter{'' if parameters == 1 else 's'}"
 
 
 def listed(texts: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ def estimate_command(
     from l2tune.assemble import assemble
     from l2tune.errors import UserError
     from l2tune.members import make_member
-    from l2tune.penalty.strength import format_lambda, weight_decay
+    from l2tune.penalty.strength import NO_WEIGHT_DECAY, format_lambda, weight_decay
     from l2tune.records.fold_record import FoldRecord
 
     trainer = assemble(settings).trainer
@@ -35,8 +35,10 @@ def estimate_command(
     estimate = record.first_estimates.get(settings.penalty.form)
     if record.diverged or estimate is None:
         raise UserError("the unregularized fit diverged", "estimate", "lower --lr, or run `l2tune search`")
+    decays = settings.penalty.form not in NO_WEIGHT_DECAY
+    decay = f" (weight decay ≈ {format_lambda(weight_decay(estimate))} on the penalized weights)" if decays else ""
     print(
-        f"λ ≈ {format_lambda(estimate)} (weight decay ≈ {format_lambda(weight_decay(estimate))}), from one fit of one "
+        f"λ ≈ {format_lambda(estimate)}{decay}, from one fit of one "
         f"fold in {record.seconds:.0f} s.\n"
         "This is rough: expect it within a factor of ten of the best λ, seldom closer than two. "
         "`l2tune search` finds the best λ and how sure it is."

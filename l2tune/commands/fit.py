@@ -35,7 +35,7 @@ def fit_command(
     from l2tune.commands.results import check_folder
     from l2tune.errors import UserError
     from l2tune.given import results_folder
-    from l2tune.penalty.strength import format_lambda, weight_decay
+    from l2tune.penalty.strength import NO_WEIGHT_DECAY, format_lambda, weight_decay
     from l2tune.records.comparison import comparison_studies, is_comparison
     from l2tune.records.tables import read_study
     from l2tune.search.storage import load_study, open_storage
@@ -78,7 +78,7 @@ def fit_command(
         "schema": FIT_SCHEMA,
         "study": study,
         "lambda": strength,
-        "weight_decay": weight_decay(strength),
+        "weight_decay": None if settings.penalty.form in NO_WEIGHT_DECAY else weight_decay(strength),
         "penalty": settings.penalty.form,
         **fit.scores,
         "train_images": len(images.labels),

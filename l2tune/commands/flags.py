@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from cyclopts import CoercionError, Group, Parameter, Token
 
@@ -82,12 +82,14 @@ def _flag(name: str) -> inspect.Parameter:
     field = field_of(name)
     section = PLACES[name][0] if len(PLACES[name]) > 1 else ""
     text, default = field.description or "", field.default
-    if "(default" not in text and default not in (None, "", (), False):
+    if "(default" not in text and default not in (None, "", (), {}, False):
         shown = "yes" if default is True else " ".join(map(str, default)) if isinstance(default, tuple) else default
         text += f" (default: {shown})"
     kind: Any = field.annotation
     if NoneType in get_args(kind):
         kind = next(one for one in get_args(kind) if one is not NoneType)
+    if get_origin(kind) is dict or any(get_origin(one) is tuple for one in get_args(kind)):  # words, read by settings
+        kind = tuple[str, ...]
     parameter = Parameter(
         help=text,
         converter=number if kind in (int, float, tuple[float, float]) else None,

@@ -14,7 +14,7 @@ from rich.progress import Progress as Bar
 
 from l2tune.members import EpochScores, Trainer
 from l2tune.metrics import as_metric
-from l2tune.penalty.strength import format_lambda, weight_decay
+from l2tune.penalty.strength import NO_WEIGHT_DECAY, format_lambda, weight_decay
 from l2tune.records.comparison import is_shared
 from l2tune.records.fold_record import fold_records
 from l2tune.records.observations import known_parameter, strength_of
@@ -100,11 +100,9 @@ class Progress:
         else:
             outcome = f"given up after {len(found)} of {self._folds} folds"
         diverged = sum(record.diverged for record in found.values())
-        name = (
-            "λ 0 (baseline)"
-            if strength == 0
-            else f"λ {format_lambda(strength)} (weight decay {format_lambda(weight_decay(strength))})"
-        )
+        decays = self._settings.penalty.form not in NO_WEIGHT_DECAY
+        decay = f" (weight decay {format_lambda(weight_decay(strength))})" if decays else ""
+        name = "λ 0 (baseline)" if strength == 0 else f"λ {format_lambda(strength)}{decay}"
         if diverged:
             outcome += f", {diverged} diverged"
         self.say(f"trial {trial.number + 1}: {name}: {outcome} · {self._left()}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from l2tune.errors import UserError
 from l2tune.given import check_path
-from l2tune.terminal_text import printable
+from l2tune.terminal_text import printable, readable
 
 if TYPE_CHECKING:
     import optuna
@@ -89,9 +89,14 @@ def print_verdict(tradeoff: Tradeoff | None, folder: str | None = None) -> None:
     if tradeoff is None:
         print("No fold has been scored yet, so there is nothing to tell.")
         return
+    from l2tune.analysis.code_to_paste import code_to_paste
     from l2tune.report.terminal import render
 
     sys.stdout.write(printable(render(tradeoff)))
+    code = code_to_paste(tradeoff.record, tradeoff.best_lambda) if tradeoff.curve is not None else None
+    if code is not None:
+        listing = "".join(f"    {line}\n" for line in code.with_import.text.splitlines())
+        sys.stdout.write(printable(readable(f"\nTo use it:\n{listing}", sys.stdout.encoding)))
     if folder is not None:
         print(printable(f"\nReport: {Path(folder) / 'report.html'}"))
 

@@ -111,7 +111,8 @@ class CrossValidationObjective:
         metric: What λ is chosen by: a `Metric`, or a name. By default the validation loss.
         parameter: Name of the strength in the study.
         scale: What its numbers are, and those that `fit` is called with: `lambda`, `weight_decay`, `alpha` or `C`; by
-            default what the name tells. `lambda_range` is in λ whatever the scale.
+            default what the name tells. `lambda_range` is in λ whatever the scale. Where l2tune's trainer trains, a
+            mapping instead gives the multipliers of λ, as the setting `scale` does: `{"fc*": 0.1}`.
         settings: Any other setting by its flat name: `epochs`, `optimizer`, `lambda_range`, … With `fit` or `trainer`
             only those that they do not decide themselves.
 
@@ -132,9 +133,11 @@ class CrossValidationObjective:
         steps: Steps | None = None,
         metric: str | Metric | None = None,
         parameter: str = DEFAULT_NAME,
-        scale: ScaleName | None = None,
+        scale: ScaleName | Mapping[str, float] | None = None,
         **settings: Any,
     ) -> None:
+        if isinstance(scale, Mapping):  # the setting of that name: multipliers of λ
+            settings, scale = {**settings, "scale": dict(scale)}, None
         if not isinstance(parameter, str) or not parameter:
             raise UserError(f"{parameter!r} cannot name the strength", "parameter", "give a name, e.g. 'weight_decay'")
         if steps not in (None, *get_args(Steps)):

@@ -96,7 +96,13 @@ class Form:
         self.add_to_gradient(gradients, weights, one)
         return gradients
 
-    def first_estimate(self, gradients: Sequence[Tensor], weights: Sequence[Tensor], sizes: Sequence[Factor]) -> Tensor:
+    def first_estimate(
+        self,
+        gradients: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        sizes: Sequence[Factor],
+        multipliers: Sequence[float] | None = None,
+    ) -> Tensor:
         """(M,) λ at which the penalty pulls as strongly at the weights as the data loss, were λ = 0 so far.
 
         Rögnvaldsson, 'A simple trick for estimating the weight decay parameter' (1998): where validation loss is lowest
@@ -106,8 +112,9 @@ class Form:
             gradients: ∇E(W), each (M, …).
             weights: W, each (M, …).
             sizes: What a step of learning rate 1 multiplies each gradient by, as in `after_step`.
+            multipliers: What λ is multiplied by for each weight; 1 without.
         """
-        return norms(gradients) / norms(self.slopes(weights))
+        return norms(gradients) / norms(_times(self.slopes(weights), multipliers))
 
 
 class L2(Form):
@@ -149,10 +156,16 @@ class L2Decoupled(Form):
     def slopes(self, weights: Sequence[Tensor]) -> list[Tensor]:
         return [2.0 * weight for weight in weights]
 
-    def first_estimate(self, gradients: Sequence[Tensor], weights: Sequence[Tensor], sizes: Sequence[Factor]) -> Tensor:
+    def first_estimate(
+        self,
+        gradients: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        sizes: Sequence[Factor],
+        multipliers: Sequence[float] | None = None,
+    ) -> Tensor:
         """The decay is no part of the gradient, so it balances the step that the optimizer makes of that."""
         steps = [gradient * size for gradient, size in zip(gradients, sizes, strict=True)]
-        return norms(steps) / norms(self.slopes(weights))
+        return norms(steps) / norms(_times(self.slopes(weights), multipliers))
 
 
 class ElasticNet(Form):
@@ -209,15 +222,21 @@ FORMS: dict[str, type[Form]] = {form.name: form for form in (L2, L2Loss, L2Decou
 
 
 def first_estimates(
-    settings: PenaltySettings, gradients: Sequence[Tensor], weights: Sequence[Tensor], sizes: Sequence[Factor]
+    settings: PenaltySettings,
+    gradients: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    sizes: Sequence[Factor],
+    multipliers: Sequence[float] | None = None,
 ) -> dict[str, Tensor]:
     """Form → (M,) its first estimate of λ; of every form: a fit without a penalty is the same for all.
 
     Args:
         settings: Of the study; a form with numbers of its own takes them from here.
-        gradients: Of the data loss, each (M, …), with `weights` and `sizes` as `Form.first_estimate` takes them.
+        gradients: Of the data loss, each (M, …), with the others as `Form.first_estimate` takes them.
     """
-    return {name: form.of(settings).first_estimate(gradients, weights, sizes) for name, form in FORMS.items()}
+    return {
+        name: form.of(settings).first_estimate(gradients, weights, sizes, multipliers) for name, form in FORMS.items()
+    }
 
 
 def make_form(settings: PenaltySettings) -> Form:
@@ -247,6 +266,12 @@ def along(factor: Factor, weight: Tensor) -> Factor:
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """(M,) ‖·‖₂ of all tensors (M, …) together."""
     return torch.stack([t.detach().flatten(1).square().sum(1) for t in tensors]).sum(0).sqrt()
+
+
+def _times(slopes: list[Tensor], multipliers: Sequence[float] | None) -> list[Tensor]:
+    if multipliers is None:
+        return slopes
+    return [s if by == 1 else by * s for s, by in zip(slopes, multipliers, strict=True)]
 
 
 def _add_scaled(sums: Sequence[Tensor], weights: Sequence[Tensor], factor: Factor) -> None:

@@ -19,6 +19,10 @@ def from_weight_decay(decay: float) -> float:
     return decay / 2.0
 
 
+NO_WEIGHT_DECAY = frozenset({"l1", "elastic"})
+"""Forms of the penalty that no weight decay does."""
+
+
 ScaleName = Literal["lambda", "weight_decay", "alpha", "C"]
 
 

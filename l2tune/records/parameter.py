@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -30,10 +30,12 @@ class StrengthParameter:
     Attributes:
         name: In the study.
         scale: Of its numbers.
+        decays: Whether 2λ is a weight decay: not with L1 and the elastic net. Known of a study that is read as tables.
     """
 
     name: str = DEFAULT_NAME
     scale: StrengthScale = LAMBDA
+    decays: bool = field(default=True, compare=False)
 
     def strength(self, params: Mapping[str, Any]) -> float | None:
         """λ of a trial's parameters; None where the parameter is not among them.

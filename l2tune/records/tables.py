@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -14,14 +14,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.curve.observations import Observations
 from l2tune.metrics import Metric
-from l2tune.penalty.strength import weight_decay
+from l2tune.penalty.strength import NO_WEIGHT_DECAY, weight_decay
 from l2tune.records.claims import is_audit, is_wanted_whole
 from l2tune.records.fold_record import SCORES, FoldRecord, fold_records
 from l2tune.records.keys import BIAS_VARIANCE, PARTS, PREFIX, SHARED_FROM, STRENGTH
 from l2tune.records.observations import FinishedFold, finished_folds, known_parameter, observations, strength_of
 from l2tune.records.parameter import StrengthParameter
 from l2tune.records.refits import RefitRecord, refit_records
-from l2tune.records.study import TrainedBy, asked_range, metric_of, part_of, trained_by
+from l2tune.records.study import TrainedBy, asked_range, metric_of, part_of, penalty_of, trained_by
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +66,16 @@ class StudyRecord:
     magnitudes: pd.DataFrame
     predictions: pd.DataFrame
     refits: pd.DataFrame
+
+    @property
+    def form(self) -> str:
+        """The form of the penalty; `l2` where nothing tells."""
+        return str(self.settings.get("penalty", "l2"))
+
+    @property
+    def decays(self) -> bool:
+        """Whether 2λ is a weight decay: not with L1 and the elastic net."""
+        return self.form not in NO_WEIGHT_DECAY
 
     @property
     def metric(self) -> Metric:
@@ -150,7 +160,7 @@ def read_study(
     return StudyRecord(
         study.study_name,
         seen,
-        parameter,
+        replace(parameter, decays=penalty_of(study) not in NO_WEIGHT_DECAY),
         trained_by(study),
         asked_range(study),
         settings=parts["settings"],
@@ -174,7 +184,8 @@ def write_summary(trial: optuna.Trial, metric: Metric, regime: str | None) -> No
         regime: Of its λ, as judged now; None if that is not known yet.
     """
     strength = float(trial.user_attrs.get(STRENGTH, 0.0))
-    summary: dict[str, Any] = {"weight_decay": weight_decay(strength)}
+    decays = penalty_of(trial.study) not in NO_WEIGHT_DECAY
+    summary: dict[str, Any] = {"weight_decay": weight_decay(strength)} if decays else {}
     folds = [r for r in fold_records(trial).values() if not r.diverged and not r.truncated]
     pairs = [(r.value("train", metric), r.value("val", metric)) for r in folds]
     known = [(t, v) for t, v in pairs if t is not None and v is not None]

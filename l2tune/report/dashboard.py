@@ -20,7 +20,7 @@ from l2tune.records.observations import strength_of
 from l2tune.records.study import name_objectives
 from l2tune.records.tables import read_study
 from l2tune.report.figures import gap_figure
-from l2tune.report.labels import for_markdown, own_name, own_written
+from l2tune.report.labels import for_markdown, has_own, own_name, own_written
 from l2tune.report.tradeoff_figure import tradeoff_figure
 from l2tune.storage_url import without_passwords
 
@@ -117,12 +117,14 @@ def _strengths(t: Estimates) -> str:
     """λ_best and λ_1se as a table, with the study's own number; empty while there are none."""
     if t.curve is None or not len(t.record.observations.tried):
         return ""
-    rows = [f"| | λ | {for_markdown(own_name(t.record.parameter))} | folds |", "|---|---|---|---|"]
+    parameter = t.record.parameter
+    head = f" {for_markdown(own_name(parameter))} |" if has_own(parameter) else ""
+    rows = [f"| | λ |{head} folds |", f"|---|---|---|{'---|' if head else ''}"]
     for name, strength in (("best", t.best_lambda), ("one-SE", t.one_se_lambda)):
         run = t.row(strength)
         folds = "by the curve" if run is None else f"{int(run['folds'])} of {t.record.folds}"
-        own = own_written(t.record.parameter, strength)
-        rows.append(f"| {name} | {format_lambda(strength)} | {own} | {folds} |")
+        own = f" {own_written(parameter, strength)} |" if head else ""
+        rows.append(f"| {name} | {format_lambda(strength)} |{own} {folds} |")
     return "\n".join(rows)
 
 
@@ -136,8 +138,9 @@ def _note_trials(study: optuna.Study, t: Estimates) -> None:
         if strength is None:
             continue
         meaning = named.get(strength) if record.parameter.others(trial.params) == held else None
-        own = f"{own_name(record.parameter)} {own_written(record.parameter, strength)}"
-        text = f"{_HEADING}\n**{meaning}** (λ = {format_lambda(strength)}, {for_markdown(own)})" if meaning else ""
+        own = f", {own_name(record.parameter)} {own_written(record.parameter, strength)}"
+        own = for_markdown(own) if has_own(record.parameter) else ""
+        text = f"{_HEADING}\n**{meaning}** (λ = {format_lambda(strength)}{own})" if meaning else ""
         _note(note_handle(study, trial), text)
 
 

@@ -8,14 +8,16 @@ import json
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from l2tune.analysis.code_to_paste import code_to_paste
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import findings, in_brief
-from l2tune.analysis.wording import amounts, paste, unit_of_difference
-from l2tune.penalty.strength import format_lambda
+from l2tune.analysis.wording import acts_on_all, amounts, unit_of_difference, where_it_acts
+from l2tune.penalty.strength import format_lambda, weight_decay
 from l2tune.report import figures, page_tables
 from l2tune.report.again import again, known_trainer
 from l2tune.report.labels import (
     for_html,
+    has_own,
     metric_name,
     own_name,
     own_range,
@@ -87,6 +89,8 @@ def render(t: Estimates) -> str:
     ):
         if figure is not None:
             parts.append(_section(title, note, figure, name, small=name != "tradeoff"))
+        if name == "tradeoff":
+            parts.append(_use(t))
     parts += [page_tables.by_strength(t), page_tables.by_fold(t), page_tables.search(t), _again(t)]
     name = for_html(t.record.name)
     policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -162,13 +166,19 @@ def _strength(t: Estimates, strength: float, what: str) -> tuple[str, str]:
     if scale.name != "lambda":
         return f"{parameter.name} = {own_written(parameter, strength)}", what + folds
     if record.trained_by == "l2tune":
-        return paste(record, strength).partition(" in ")[0], f"to paste into PyTorch; {what}{folds}"
+        if not record.decays:
+            return f"{parameter.name} = {format_lambda(strength)}", f"{what}; the code is below{folds}"
+        decay = f"weight_decay={format_lambda(weight_decay(strength))}"
+        where = "" if acts_on_all(record) else f" {where_it_acts(record)}"
+        return decay, f"in PyTorch{where}; {what}{folds}"
     decay = f"as torch.optim's weight_decay {own_written(parameter, strength)}"
     return f"{parameter.name} = {format_lambda(strength)}", f"{what}; {decay}{folds}"
 
 
 def _own_interval(t: Estimates) -> str:
     parameter = t.record.parameter
+    if not has_own(parameter):
+        return ""
     return f"; {own_name(parameter)} {own_range(parameter, *t.interval)}"
 
 
@@ -185,6 +195,19 @@ def _section(title: str, note: str, figure: go.Figure, name: str, *, small: bool
         f'<h2>{title}</h2><p class="note">{note}</p><div class="{kind}" id="{name}"></div>'
         f'<script type="application/json" id="{name}-data">{data}</script>'
     )
+
+
+def _use(t: Estimates) -> str:
+    """The code that trains with λ_best as the search did."""
+    if t.curve is None or not len(t.record.observations.tried):
+        return ""
+    code = code_to_paste(t.record, t.best_lambda)
+    if code is None:
+        return ""
+    plain = ""
+    if code.plain is not None:
+        plain = f'<p class="note">In plain PyTorch:</p><pre>{_lines(code.plain.text)}</pre>'
+    return f"<h2>To use it</h2><p>{for_html(code.note)}</p><pre>{_lines(code.with_import.text)}</pre>{plain}"
 
 
 def _again(t: Estimates) -> str:

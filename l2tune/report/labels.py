@@ -84,14 +84,24 @@ def strength_name(parameter: StrengthParameter) -> str:
 
 
 def own_name(parameter: StrengthParameter) -> str:
-    """What the number beside λ is: the study's own parameter, or weight decay where that is λ itself."""
+    """What the number beside λ is: the study's own parameter, or weight decay where that is λ itself.
+
+    It is λ once more where there is neither: `has_own` tells.
+    """
+    if not has_own(parameter):
+        return "λ"
     return "weight decay" if parameter.scale.name == "lambda" else parameter.name
+
+
+def has_own(parameter: StrengthParameter) -> bool:
+    """Whether there is a number beside λ; no weight decay does what L1 and the elastic net do."""
+    return parameter.decays or parameter.scale.name != "lambda"
 
 
 def own_number(parameter: StrengthParameter, strength: float) -> float:
     """The number beside λ; infinite for C at λ = 0."""
     scale = parameter.scale
-    return weight_decay(strength) if scale.name == "lambda" else scale.from_lambda(strength)
+    return weight_decay(strength) if scale.name == "lambda" and parameter.decays else scale.from_lambda(strength)
 
 
 def own_written(parameter: StrengthParameter, strength: float) -> str:

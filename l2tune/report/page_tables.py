@@ -17,6 +17,7 @@ from l2tune.report.again import is_search, knows_epochs
 from l2tune.report.labels import (
     UNKNOWN,
     for_html,
+    has_own,
     metric_title,
     other_score,
     own_column,
@@ -170,10 +171,8 @@ def _why_pruned(record: StudyRecord) -> str:
 def _strength_columns(record: StudyRecord, strengths: pd.Series[float] | pd.Index[float]) -> Columns:
     """λ, and the study's own number beside it."""
     values, parameter = [float(strength) for strength in strengths], record.parameter
-    return [
-        (strength_name(parameter), strengths_column(values)),
-        (own_name(parameter), own_column(parameter, values)),
-    ]
+    own = [(own_name(parameter), own_column(parameter, values))] if has_own(parameter) else []
+    return [(strength_name(parameter), strengths_column(values)), *own]
 
 
 def _other_scores(t: Estimates) -> dict[str, np.ndarray]:

@@ -8,7 +8,9 @@ no finite number, is null; so is whatever speaks of a λ while none above 0 was 
 |---|---|
 | `schema`, `study` | 2; the study's name |
 | `metric`, `direction`, `unit`, `kind` | name; `minimize` or `maximize`; unit of the scores as they stand here; kind |
-| `best_lambda`, `weight_decay`, `interval` | λ_best, as `torch.optim` takes it (2λ), 95 % credible interval of λ |
+| `best_lambda`, `interval` | λ_best, 95 % credible interval of λ |
+| `weight_decay` | 2λ_best, as `torch.optim` takes it, for the penalized weights; null for L1 and the elastic net |
+| `code` | to train with λ_best as the search did: `note`, `with_import`, `plain`; null where l2tune did not train |
 | `best_value`, `best_standard_error`, `corrected_standard_error` | score at λ_best; naive and corrected error |
 | `complete`, `best_folds` | whether λ_best has all its folds, else `best_value` is the curve's; how many it has |
 | `one_se_lambda`, `one_se_folds`, `band` | strongest that is as good; its folds (0: by the curve); balanced λ |
@@ -50,6 +52,7 @@ from typing import Any
 import pandas as pd
 
 from l2tune.analysis.by_strength import STATE_COLUMNS
+from l2tune.analysis.code_to_paste import code_to_paste
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import verdict
 from l2tune.penalty.strength import weight_decay
@@ -76,7 +79,7 @@ def results(tradeoff: Estimates) -> dict[str, Any]:
         "unit": None if metric.unit in ("", "%") else metric.unit,
         "kind": metric.kind,
         "best_lambda": best,
-        "weight_decay": weight_decay(best),
+        "weight_decay": weight_decay(best) if record.decays else None,
         "interval": interval,
         "best_value": t.best_value if tried else None,
         "best_standard_error": t.best_standard_error if tried else None,
@@ -105,6 +108,7 @@ def results(tradeoff: Estimates) -> dict[str, Any]:
         "trials": len(record.trials[record.trials["state"] != "FAIL"]),
         "seconds": float(trained["seconds"].sum()) if measured else None,
         "verdict": verdict(t),
+        "code": _code(record, best),
         "trained_by": record.trained_by,
         "settings": known_settings(record) or None,
         "versions": dict(record.versions) or None,
@@ -112,6 +116,14 @@ def results(tradeoff: Estimates) -> dict[str, Any]:
         "data": dict(record.data) or None,
     }
     return {name: _finite(value) for name, value in values.items()}
+
+
+def _code(record: StudyRecord, strength: float) -> dict[str, Any] | None:
+    code = code_to_paste(record, strength)
+    if code is None:
+        return None
+    plain = None if code.plain is None else code.plain.text
+    return {"note": code.note, "with_import": code.with_import.text, "plain": plain}
 
 
 def _folds(t: Estimates, strength: float) -> int | None:

@@ -63,7 +63,7 @@ def tradeoff_figure(t: Estimates) -> go.Figure | None:
     if t.one_se_lambda > t.best_lambda:
         strength_line(figure, t, t.one_se_lambda, named_strength(t, "one-SE λ", t.one_se_lambda), "dash", 0.92)
     reference = t.record.settings.get("reference_weight_decay")
-    if reference:
+    if reference and t.record.decays:
         decay = float(reference)
         strength_line(figure, t, from_weight_decay(decay), f"weight decay {decay:g}", "dot", 0.84)
     strength_axis(figure, t)

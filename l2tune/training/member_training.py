@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from l2tune.data.augment import augment
 from l2tune.members import NetworkState
 from l2tune.penalty.forms import first_estimates
-from l2tune.penalty.weights import regularized_parameters
+from l2tune.penalty.weights import multipliers, regularized_parameters
 from l2tune.training import evaluate
 from l2tune.training.draws import Seeded, batch_count
 from l2tune.training.network_state import GRADIENT_IMAGES, describe_network, transposed_groups
@@ -56,7 +56,7 @@ class MemberTraining:
         self.device = source.images.device
         self.train = torch.from_numpy(train)
         self.model = problem.initial_model(seed).to(self.device, problem.dtype)
-        self.weights = regularized_parameters(self.model, problem.penalty.regularize)
+        self.weights = regularized_parameters(self.model, problem.penalty)
         with torch.no_grad():
             self._initial_rms = {name: w.square().mean().sqrt() for name, w in self.weights.items()}
         self._optimizer = RegularizedOptimizer(self.model, strength, problem.training, problem.penalty)
@@ -107,8 +107,9 @@ class MemberTraining:
             for size in self._optimizer.relative_step_sizes()
         ]
         with torch.no_grad():
-            stacked = ([tensor[None] for tensor in group] for group in (gradients, weights, sizes))
-            found = first_estimates(self._penalty, *stacked)
+            slopes, own, steps = ([tensor[None] for tensor in group] for group in (gradients, weights, sizes))
+            factors = list(multipliers(self.weights, self._penalty).values())
+            found = first_estimates(self._penalty, slopes, own, steps, factors)
         self.seconds += time.perf_counter() - began
         return {form: float(estimate) for form, estimate in found.items() if 0 < estimate < math.inf}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from l2tune.errors import UserError
 from l2tune.penalty.forms import Factor, make_form
 from l2tune.penalty.strength import weight_decay
-from l2tune.penalty.weights import regularized_parameters
+from l2tune.penalty.weights import taken_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
 
 _ADAM = {"sgd": False, "adam": True, "adamw": True}
@@ -27,12 +29,13 @@ def is_adam(optimizer: str) -> bool:
     return _ADAM[optimizer]
 
 
-def momentum_gain(momentum: float, steps: int) -> float:
+def momentum_gain(momentum: float, steps: int, *, nesterov: bool = True) -> float:
     """How many times the learning rate a step of torch.optim.SGD with Nesterov momentum μ moves a weight by.
 
-    For a gradient that stays as it is: `(1 − μᵗ⁺¹) / (1 − μ)` at step t ≥ 1, the sum 1 + μ + … + μᵗ.
+    For a gradient that stays as it is: `(1 − μᵗ⁺¹) / (1 − μ)` at step t ≥ 1, the sum 1 + μ + … + μᵗ; without Nesterov's
+    look ahead up to μᵗ⁻¹.
     """
-    return (1 - momentum ** (steps + 1)) / (1 - momentum)
+    return (1 - momentum ** (steps + nesterov)) / (1 - momentum)
 
 
 class RegularizedOptimizer:
@@ -47,20 +50,26 @@ class RegularizedOptimizer:
     """
 
     def __init__(self, model: nn.Module, strength: float, training: TrainingSettings, penalty: PenaltySettings) -> None:
-        self._strength, self._form = strength, make_form(penalty)
-        self._weights: list[Tensor] = list(regularized_parameters(model, penalty.regularize).values())
-        self._acts = strength > 0 and bool(self._weights)
-        taken = {id(weight) for weight in self._weights}
-        others = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+        self._form = make_form(penalty)
+        found = taken_parameters(model, penalty)
+        weights: dict[float, list[Tensor]] = {}  # by multiplier
+        for taken in found:
+            if taken.multiplier:
+                weights.setdefault(taken.multiplier, []).append(taken.parameter)
+        self._weights = [taken.parameter for taken in found if taken.multiplier]
+        self._groups = [(strength * multiplier, group) for multiplier, group in weights.items()]
+        self._acts = strength > 0 and bool(self._groups)
+        others = [t.parameter for t in found if t.parameter.requires_grad and not t.multiplier]
         self._adam = is_adam(training.optimizer)
-        self._momentum, self._steps = training.momentum, 0
+        self._steps = 0
         # torch.optim's own decay is part of its fused step; SGD has no decoupled one
         self._by_torch = self._form.native == "coupled" or (self._form.native == "decoupled" and self._adam)
-        groups = [
-            {"params": self._weights, "weight_decay": weight_decay(strength) if self._by_torch else 0.0},
-            {"params": others, "weight_decay": 0.0},
+        groups: list[dict[str, Any]] = [
+            {"params": group, "weight_decay": weight_decay(own) if self._by_torch else 0.0}
+            for own, group in self._groups
         ]
-        groups = [group for group in groups if group["params"]]
+        if others:
+            groups.append({"params": others, "weight_decay": 0.0})
         fused = all(p.is_floating_point() for p in model.parameters())
         self._optimizer: torch.optim.Optimizer
         if not self._adam:
@@ -74,7 +83,7 @@ class RegularizedOptimizer:
 
     def step(self, data_loss: Tensor, lr: float) -> None:
         """One step from the mean cross-entropy of a batch."""
-        term = self._form.loss_term(self._weights, self._strength) if self._acts else None
+        term = self._loss_term() if self._acts else None
         loss = data_loss if term is None else data_loss + term
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -84,36 +93,57 @@ class RegularizedOptimizer:
             with torch.no_grad():
                 if term is None:
                     self._add_to_gradient()
-                self._form.before_step(self._weights, self._strength, lr)
+                for own, weights in self._groups:
+                    self._form.before_step(weights, own, lr)
         self._optimizer.step()
         self._steps += 1
         if self._acts:
             with torch.no_grad():
-                self._form.after_step(self._weights, self._strength, lambda: self._step_sizes(lr))
+                for own, weights in self._groups:
+                    self._form.after_step(weights, own, partial(self._step_sizes, weights, lr))
+
+    def _loss_term(self) -> Tensor | None:
+        terms = [self._form.loss_term(group, own) for own, group in self._groups]
+        found = [term for term in terms if term is not None]
+        return sum(found[1:], found[0]) if found else None
 
     def _add_to_gradient(self) -> None:
         """A weight that takes no part in the loss has no gradient, and torch.optim leaves it as it is."""
-        pairs = [(weight.grad, weight) for weight in self._weights if weight.grad is not None]
-        if pairs:
-            self._form.add_to_gradient([g for g, _ in pairs], [w for _, w in pairs], self._strength)
+        for own, group in self._groups:
+            pairs = [(weight.grad, weight) for weight in group if weight.grad is not None]
+            if pairs:
+                self._form.add_to_gradient([g for g, _ in pairs], [w for _, w in pairs], own)
 
     def relative_step_sizes(self) -> Sequence[Factor]:
-        """Of each regularized weight at learning rate 1, as the last step's were."""
-        return self._step_sizes(1.0)
+        """Of each regularized weight, in the model's order, at learning rate 1, as the last step's were."""
+        return self._step_sizes(self._weights, 1.0)
 
-    def _step_sizes(self, lr: float) -> Sequence[Factor]:
-        """What a step multiplies each regularized weight's gradient by, if that stays as it is."""
-        if not self._adam:
-            size = lr * momentum_gain(self._momentum, self._steps)
-            return [0.0 if weight.grad is None else size for weight in self._weights]
-        (_, beta), epsilon = (self._optimizer.param_groups[0][name] for name in ("betas", "eps"))
-        found: list[Factor] = []
-        for weight in self._weights:
-            if weight.grad is None:  # it takes no part in the loss, and torch.optim has left it as it is
-                found.append(0.0)
-                continue
-            state = self._optimizer.state[weight]
-            second = state["exp_avg_sq"]
-            corrected = second / (1 - beta ** state["step"].to(second.device, second.dtype))
-            found.append(lr / (corrected.sqrt() + epsilon))
-        return found
+    def _step_sizes(self, weights: Sequence[Tensor], lr: float) -> Sequence[Factor]:
+        return step_sizes(self._optimizer.param_groups[0], self._optimizer.state, weights, self._steps, lr)
+
+
+def step_sizes(
+    group: Mapping[str, Any], states: Mapping[Any, Mapping[str, Any]], weights: Sequence[Tensor], steps: int, lr: float
+) -> list[Factor]:
+    """What a step multiplies each weight's gradient by, if that stays as it is.
+
+    Args:
+        group: Of the parameters of a torch.optim SGD, Adam or AdamW; tells momentum or betas.
+        states: That optimizer's.
+        steps: That SGD has taken.
+        lr: Learning rate.
+    """
+    if "betas" not in group:
+        size = lr * momentum_gain(group["momentum"], steps, nesterov=group["nesterov"])
+        return [0.0 if weight.grad is None else size for weight in weights]
+    (_, beta), epsilon = group["betas"], group["eps"]
+    found: list[Factor] = []
+    for weight in weights:
+        if weight.grad is None:  # it takes no part in the loss, and torch.optim has left it as it is
+            found.append(0.0)
+            continue
+        state = states[weight]
+        second = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"]
+        corrected = second / (1 - beta ** state["step"].to(second.device, second.dtype))
+        found.append(lr / (corrected.sqrt() + epsilon))
+    return found

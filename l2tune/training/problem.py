@@ -19,7 +19,7 @@ from l2tune.errors import UserError
 from l2tune.models.check import check_factory
 from l2tune.models.registry import ModelFactory
 from l2tune.penalty.forms import make_form
-from l2tune.penalty.weights import has_normalization, regularized_parameters
+from l2tune.penalty.weights import Taken, coverage, has_normalization, taken_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training.device import choose_device, device_name
 from l2tune.training.draws import initial_model
@@ -58,14 +58,17 @@ class Problem:
         """Refuse what cannot be trained before anything is.
 
         Raises:
-            UserError: The network does not take these images or has no weights for the penalty, or there is no such
-                optimizer, form or precision.
+            UserError: The network does not take these images or has no weights for the penalty, a pattern of the
+                penalty matches none of its parameters, or there is no such optimizer, form or precision.
         """
         make_form(self.penalty)
         is_adam(self.training.optimizer)
         if not self.regularized:
-            fix = "penalize all with --regularize all, or use layers of torch.nn"
-            raise UserError("has no convolution or linear layer whose weights λ could act on", "model", fix)
+            if any(taken.why_not == "multiplier 0" for taken in self.taken):
+                fix = "give some a multiplier above 0"
+                raise UserError("leaves no parameter for λ to act on: all multipliers are 0", "scale", fix)
+            fix = "penalize all with --regularize all, or give patterns; `l2tune layers` lists its parameters"
+            raise UserError("has no weights that λ could act on", "model", fix)
         _ = self.bfloat16
 
     def try_out(self) -> None:
@@ -100,9 +103,23 @@ class Problem:
         return self.initial_model(seed=0)
 
     @cached_property
+    def taken(self) -> list[Taken]:
+        """Every parameter of `network`, and whether and how strongly the penalty takes it.
+
+        Raises:
+            UserError: A pattern of the penalty matches nothing.
+        """
+        return taken_parameters(self.network, self.penalty)
+
+    @cached_property
     def regularized(self) -> dict[str, nn.Parameter]:
         """Name → parameter of `network` that the penalty takes."""
-        return regularized_parameters(self.network, self.penalty.regularize)
+        return {taken.name: taken.parameter for taken in self.taken if taken.multiplier}
+
+    @cached_property
+    def multipliers(self) -> dict[str, float]:
+        """Name → what λ is multiplied by, of every regularized parameter."""
+        return {taken.name: taken.multiplier for taken in self.taken if taken.multiplier}
 
     def initial_model(self, seed: int) -> nn.Module:
         """A network with the initial weights of this seed, float32 on the CPU."""
@@ -140,6 +157,7 @@ class Problem:
             "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "regularized_parameters": sum(p.numel() for p in self.regularized.values()),
+            "regularization": coverage(self.taken),
             "layers": [name.removesuffix(".weight") for name in self.regularized],
             "normalization": has_normalization(self.network),
             "train_sizes": [len(fold.train) for fold in self.folds],

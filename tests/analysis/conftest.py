@@ -29,8 +29,22 @@ METRICS = {
         Metric("speed", maximize=True, kind="positive", unit="m/s"),
     ],
 }
-OPTIMIZERS = [(name, form) for name in ("sgd", "adam") for form in ("l2", "l2-loss", "l2-decoupled")]
+OPTIMIZERS = [(name, form) for name in ("sgd", "adam") for form in ("l2", "l2-loss", "l2-decoupled", "l1", "elastic")]
 OPTIMIZERS.append(("adamw", "l2-decoupled"))
+REACHES: dict[str, dict[str, Any]] = {
+    "": {},
+    "everything": {"tensors": 2, "matrices": 90, "left_out": 0, "largest": [], "directions": 0, "everything": True},
+    "weights": {"tensors": 1, "matrices": 90, "left_out": 0, "largest": [], "directions": 12, "everything": False},
+    "little": {
+        "tensors": 3,
+        "matrices": 100_000,
+        "left_out": 70_000,
+        "largest": [["token.weight", 40_000, "embedding"], ["table", 10_000, "embedding"]],
+        "directions": 0,
+        "everything": False,
+    },
+}
+"""What a trainer tells of the parameters that λ acts on; nothing in studies of older versions."""
 PARAMETERS: list[tuple[str, ScaleName]] = [
     ("lambda", "lambda"),
     ("reg", "lambda"),
@@ -72,6 +86,7 @@ class Case:
     error: str = "valley"
     fit: float = 1.0
     optimizer: tuple[str, str] = ("sgd", "l2")
+    reach: str = ""
     values: dict[float, tuple[float, ...]] = field(default_factory=dict)
     seed: int = 0
 
@@ -112,6 +127,8 @@ def build_study(case: Case) -> Estimates:
     study = optuna.create_study(study_name="constructed", direction=direction)
     parameter = StrengthParameter(case.parameter[0], StrengthScale(case.parameter[1]))
     if case.trained_by != "objective":
+        reach = {"regularized_parameters": 59_850, "parameters": 60_074, "regularization": REACHES[case.reach]}
+        reach = reach if case.reach and case.trained_by == "l2tune" else {}
         engine = {"l2tune": "sequential"}.get(case.trained_by, case.trained_by)
         named = dict(zip(("optimizer", "penalty"), case.optimizer, strict=True))
         flat = build({"study": "x", "folds": max(2, case.folds), "epochs": 4} | named).flat()
@@ -120,7 +137,7 @@ def build_study(case: Case) -> Estimates:
             settings=flat | {"lambda_range": [1e-6, 1.0]},
             identity={},
             versions={},
-            trainer={"engine": engine, "folds": case.folds, "normalization": case.normalization},
+            trainer={"engine": engine, "folds": case.folds, "normalization": case.normalization} | reach,
             data={"classes": 10} if case.trained_by == "l2tune" else {},
             metric=case.metric,
             parameter=parameter,
@@ -240,6 +257,7 @@ def cases(draw: st.DrawFn) -> Case:
         draw(curves),
         draw(st.sampled_from([0.01, 1.0, 1.0])),
         draw(st.sampled_from([("sgd", "l2"), *OPTIMIZERS])),
+        draw(st.sampled_from(sorted(REACHES))),
         seed=draw(st.integers(0, 999)),
     )
 
@@ -259,6 +277,8 @@ BY_KIND: dict[str, list[Case]] = {
         Case(whole(*GRID), "two valleys", noise=0.03, height=0.3, seed=5),
     ],
     "helps": [Case(whole(*GRID), optimizer=optimizer) for optimizer in OPTIMIZERS],
+    "reach": [Case(whole(*GRID), reach=reach) for reach in REACHES if reach],
+    "left-out": [Case(whole(*GRID), reach="little")],
     "nothing-learned": [
         Case(whole(1e-3, 1e-2, folds=2), folds=2, values=dict.fromkeys((0.0, 0.001, 0.01), (1.2, 2.0)), fit=0.001),
         Case(whole(1e-3, 1e-2, folds=2), folds=2, values=dict.fromkeys((0.0, 0.001, 0.01), (2.3, 2.4)), fit=0.001),

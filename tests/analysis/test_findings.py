@@ -53,7 +53,8 @@ def test_bracketed_minimum(analyse: Callable[..., Tradeoff]) -> None:
     assert {"best", "bracketed", "helps"} <= kinds(t)
     assert 1e-3 <= t.best_lambda <= t.one_se_lambda <= 3e-3
     assert t.verdict.startswith(
-        f"Use λ = {format_lambda(t.best_lambda)}: weight_decay={format_lambda(2 * t.best_lambda)} in torch.optim.SGD"
+        f"Use λ = {format_lambda(t.best_lambda)}: weight_decay={format_lambda(2 * t.best_lambda)} on the penalized "
+        "weights, 0 on the rest, in torch.optim.SGD"
     )
     assert "the network overfits (λ = 0 against 1.00e-3: training loss 0.00101 against 0.00401, validation" in t.verdict
     assert "it underfits" in t.verdict

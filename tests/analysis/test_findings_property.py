@@ -122,6 +122,8 @@ OPTIMIZERS = {
     ("adam", "l2-loss"): ACTS[1],
     ("adam", "l2-decoupled"): "torch.optim.AdamW",
     ("adamw", "l2-decoupled"): "torch.optim.AdamW",
+    **dict.fromkeys((("sgd", "l1"), ("sgd", "elastic")), "torch.optim.SGD"),
+    **dict.fromkeys((("adam", "l1"), ("adam", "elastic")), "torch.optim.Adam"),
 }
 """Optimizer and form → in which optimizer weight decay 2λ acts so."""
 
@@ -172,7 +174,9 @@ def read_best(r: Reader, text: str) -> None:
         read_is_best_compared(r)
     proof = ", though (?P<folds>\\d+) folds? cannot prove any λ better than none" if r.kind == "unproven" else ""
     found = r.match(
-        rf"{opening}(?P<about>about )?(?:λ = (?P<best>{LAM}){proof}: (?P<paste>weight_decay=\S+?(?P<in> in [^:]*?)?)"
+        rf"{opening}(?P<about>about )?(?:λ = (?P<best>{LAM}){proof}: "
+        r"(?P<paste>weight_decay=\S+?(?P<in>(?: on the penalized weights, 0 on the rest,)? in [^:]*?)?"
+        r"|λ (?P<term>Σ \|w\||\(0\.5 Σ \|w\| \+ 0\.5 Σ w²\)) by a proximal step after each step of (?P<of>[^:]*?))"
         rf"|(?P<name>\w+) = (?P<own>{NUM}){proof.replace('folds>', 'count>')}) \((?P<how>.*)\)\.",
         text,
     )
@@ -196,10 +200,7 @@ def read_best(r: Reader, text: str) -> None:
     r.own(found["name"], found["own"], t.best_lambda)
     if found["best"]:
         r.strength(found["best"], t.best_lambda)
-        digits = re.match(rf"weight_decay=({LAM})", found["paste"] or "")
-        assert digits
-        assert float(digits[1]) == pytest.approx(2 * t.best_lambda, rel=6e-3)
-        assert found["in"] == (f" in {OPTIMIZERS[r.case.optimizer]}" if r.case.trained_by == "l2tune" else None)
+        read_paste(r, found)
     how = (found["how"] or "").split("; ")
     if found["name"]:
         r.strength(how.pop(0).removeprefix("λ = "), t.best_lambda)
@@ -219,6 +220,22 @@ def read_best(r: Reader, text: str) -> None:
     r.own(found["name"], found["b"] or found["a"], second)
     assert (found["outside"] is None) == (low <= t.best_lambda <= high)
     read_strongest(r, how)
+
+
+def read_paste(r: Reader, found: dict[str, str | None]) -> None:
+    """How the strength is written in code: never as a weight decay where none does what was searched."""
+    ours = r.case.trained_by == "l2tune"
+    form = r.case.optimizer[1] if ours else "l2"
+    if form in ("l1", "elastic"):
+        assert found["term"] == {"l1": "Σ |w|", "elastic": "(0.5 Σ |w| + 0.5 Σ w²)"}[form]
+        assert found["of"] == OPTIMIZERS[r.case.optimizer]
+        return
+    digits = re.match(rf"weight_decay=({LAM})", found["paste"] or "")
+    assert digits
+    assert float(digits[1]) == pytest.approx(2 * r.t.best_lambda, rel=6e-3)
+    alike = r.case.reach == "everything"
+    where = f"{'' if alike else ' on the penalized weights, 0 on the rest,'} in {OPTIMIZERS[r.case.optimizer]}"
+    assert found["in"] == (where if ours else None)
 
 
 def read_strongest(r: Reader, parts: list[str]) -> None:
@@ -256,7 +273,8 @@ def read_baseline_best(r: Reader, text: str) -> None:
     t = r.t
     assert t.best_lambda == 0
     assert r.ran(0.0)
-    zero = r"\((?:weight_decay=0|(?P<name>\w+) = (?P<own>" + NUM + r"))\)"
+    ours = r.case.trained_by == "l2tune" and r.case.optimizer[1] in ("l1", "elastic")
+    zero = rf"\((?:{'no penalty' if ours else 'weight_decay=0'}|" + r"(?P<name>\w+) = (?P<own>" + NUM + r"))\)"
     value = rf"validation {r.name} (?P<about>about )?(?P<value>{NUM}){r.unit} without regularization"
     luck = rf"; (?P<other>{NUM}){r.unit} at λ = (?P<at>{LAM}) is within the luck of the folds"
     tail = r"(?P<strongest>; the strongest .*)?\."
@@ -747,6 +765,25 @@ def read_disagree(r: Reader, text: str) -> None:
     r.strength(found["other"], r.t.other_best_lambda)
     r.strength(found["best"], r.t.best_lambda)
     assert (found["side"] == "stronger") == (r.t.other_best_lambda > r.t.best_lambda)
+
+
+@reads("reach")
+def read_reach(r: Reader, text: str) -> None:
+    told = {
+        "everything": "2 tensors",
+        "weights": "1 tensor, 12 more through the magnitudes of weight_norm",
+        "little": "3 tensors",
+    }
+    assert text == f"λ acts on 59,850 of 60,074 parameters, in {told[r.case.reach]}."
+
+
+@reads("left-out")
+def read_left_out(r: Reader, text: str) -> None:
+    assert r.case.reach == "little"
+    assert text == (
+        "λ leaves out 70 % of the parameters in matrices and kernels: token.weight (40,000, embedding), table (10,000, "
+        "embedding) and others. --regularize takes patterns of names."
+    )
 
 
 @reads("normalization")

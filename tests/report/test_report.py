@@ -11,6 +11,8 @@ import pytest
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta
 
 from l2tune import UserError
+from l2tune.commands.results import print_verdict
+from l2tune.penalty.strength import format_lambda
 from l2tune.report.dashboard import keep_artifacts, publish
 from l2tune.report.figures import gap_figure
 from l2tune.report.html import render as render_html
@@ -154,3 +156,59 @@ def test_artifacts_are_replaced_not_piled_up(study: optuna.Study, tmp_path: Path
     assert meta.filename == "report.html"
     with FileSystemArtifactStore(str(tmp_path / "artifacts")).open_reader(meta.artifact_id) as kept:
         assert kept.read() == b"second"
+
+
+@pytest.mark.parametrize("form", ["l1", "elastic"])
+def test_no_output_speaks_of_a_weight_decay_that_there_is_not(
+    make_valley: MakeStudy, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make_valley(
+        settings={"penalty": form, "lambda_range": (1e-6, 1.0), "reference_weight_decay": 5e-4},
+        trainer={
+            "regularization": {"everything": False, "exceptions": {"left_out": [], "taken": []}} | REACH,
+            "regularized_parameters": 90,
+            "parameters": 100,
+        },
+    )
+    t = Tradeoff.from_study(study)
+    assert t.weight_decay is None
+    found = results(t)
+    assert found["weight_decay"] is None
+    assert "l2tune.proximal_step(optimizer, model, " in found["code"]["with_import"]
+    assert "torch.clamp(p, -t, t)" in found["code"]["plain"]
+    page = render_html(t)
+    told = [shown(page), *re.findall(r"<script type=.application/json.[^>]*>.*?</script>", page, flags=re.DOTALL)]
+    told = [text.replace("reference_weight_decay", "").replace("no weight decay", "") for text in told]
+    assert not any("weight decay" in text or "weight_decay" in text for text in told)
+    assert "<h2>To use it</h2>" in page
+    publish(study, t)
+    assert not any("weight decay" in note for note in system_attrs(study).values() if isinstance(note, str))
+    print_verdict(t)
+    printed = capsys.readouterr().out
+    assert "weight_decay" not in printed
+    assert "\nTo use it:\n    import l2tune\n" in printed
+
+
+REACH = {"tensors": 2, "matrices": 100, "left_out": 0, "largest": [], "directions": 0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "everything", "where"),
+    [
+        ({}, False, " on the penalized weights, 0 on the rest"),
+        ({"scale": {"fc*": 0.1}}, False, " on the penalized weights, times their multipliers, 0 on the rest"),
+        ({"regularize": "all"}, True, ""),
+    ],
+)
+def test_a_weight_decay_says_what_takes_it(
+    make_valley: MakeStudy, settings: dict[str, object], everything: bool, where: str
+) -> None:
+    known = {"everything": everything, "exceptions": {"left_out": [], "taken": []}} | REACH
+    trainer = {"regularization": known, "regularized_parameters": 90, "parameters": 100}
+    t = Tradeoff.from_study(make_valley(settings=settings, trainer=trainer))
+    decay = f"weight_decay={format_lambda(2 * t.best_lambda)}"
+    assert f": {decay}{where}{',' if where else ''} in torch.optim.SGD (" in t.verdict
+    page = shown(render_html(t))
+    assert f"<b>{decay}</b><span>in PyTorch{where}; best λ" in page
+    assert ("is the same." in page) == everything
+    assert "λ acts on 90 of 100 parameters, in 2 tensors." in page

@@ -1,6 +1,6 @@
 """Small pictures and networks that train in milliseconds, for every engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,7 @@ class Small:
         *,
         data: ImageData | None = None,
         penalty: str = "l2",
+        scale: Mapping[str, float] | None = None,
         augment: Sequence[str] = (),
         dtype: torch.dtype = torch.float32,
         **training: Any,
@@ -67,7 +68,7 @@ class Small:
             self.folds,
             factory,
             TrainingSettings().model_copy(update={"epochs": 4, "batch_size": 8, "lr": 0.05} | training),
-            PenaltySettings().model_copy(update={"form": penalty}),
+            PenaltySettings().model_copy(update={"form": penalty, "scale": dict(scale or {})}),
             augment,
             torch.device("cpu"),
             dtype,

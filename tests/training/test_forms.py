@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from l2tune.errors import UserError
 from l2tune.penalty.forms import FORMS, Form, along
@@ -67,6 +68,44 @@ def test_both_engines_train_it_alike_and_unlike_no_penalty(small, train, name, o
             one[member][-1].network.weight_norms, rel=1e-8
         )
         assert together[member][-1].network.zero_fraction == one[member][-1].network.zero_fraction
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("name", NAMES)
+def test_multipliers_act_alike_in_both_engines(small, train, name, optimizer):
+    scale = {"*": 0.5, "4.weight": 3.0}
+    members = [small.member(strength) for strength in (0.0, 0.02)]
+    settings = {"penalty": name, "optimizer": optimizer, "epochs": 2, "lr": 0.02, "dtype": torch.float64}
+    one, together = (train(small.trainer(engine=engine, scale=scale, **settings), members) for engine in ENGINES)
+    plain = train(small.trainer(**settings), members)
+    for member in members:
+        first, second = one[member][-1], together[member][-1]
+        assert second.train_loss == pytest.approx(first.train_loss, rel=1e-8)
+        assert second.network.weight_norms == pytest.approx(first.network.weight_norms, rel=1e-8)
+        assert (first.train_loss == plain[member][-1].train_loss) == (member.strength == 0)
+    estimates = [[s.first_estimates for s in found[members[0]] if s.first_estimates][-1] for found in (one, together)]
+    assert estimates[1] == pytest.approx(estimates[0], rel=1e-8)
+    usual = [s.first_estimates for s in plain[members[0]] if s.first_estimates][-1]
+    if name in usual:  # this one has a slope
+        assert estimates[0][name] != pytest.approx(usual[name], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_multiplier_for_all_weights_is_as_much_more_lambda(small, train, name):
+    ends = []
+    for strength, scale in ((0.04, None), (0.02, {"*": 2.0})):
+        trainer = small.trainer(penalty=name, epochs=2, scale=scale, dtype=torch.float64)
+        ends.append(train(trainer, [small.member(strength)])[small.member(strength)][-1].network.weight_norms)
+    assert ends[0] == ends[1]
+
+
+def test_a_multiplier_of_zero_leaves_a_weight_out(small, train):
+    problem = small.problem(scale={"0.*": 0.0})
+    assert list(problem.regularized) == ["4.weight"]
+    with pytest.raises(UserError, match=r"^scale: leaves no parameter for λ to act on: all multipliers are 0; "):
+        small.trainer(scale={"*": 0.0})
+    with pytest.raises(UserError, match=r"^scale: '0.wait' matches no penalized parameter; did you mean '0.weight'"):
+        small.trainer(scale={"0.wait": 2.0})
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -170,3 +209,43 @@ def test_the_compiled_step_is_the_plain_one(name, optimizer):
         ends.append(weights)
     for plain, fused in zip(*ends, strict=True):
         torch.testing.assert_close(fused, plain)
+
+
+class Rows(nn.Module):
+    """Rows of a picture, one after another, through a recurrent network."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(width, 5, batch_first=True)
+        self.out = nn.Linear(5, classes)
+
+    def forward(self, images):
+        return self.out(self.recurrent(images.mean(1))[0][:, -1])
+
+
+def normed(shape, classes):
+    convolution = parametrizations.weight_norm(nn.Conv2d(shape[0], 4, 3, padding=1))
+    spectral = parametrizations.spectral_norm(nn.Linear(4 * shape[1] * shape[2], 6))
+    return nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), spectral, nn.ReLU(), nn.Linear(6, classes))
+
+
+@pytest.mark.parametrize(
+    ("factory", "names"),
+    [
+        (lambda shape, classes: Rows(shape[2], classes), ["recurrent.weight_ih_l0", "recurrent.weight_hh_l0", "out"]),
+        (
+            normed,
+            ["0.parametrizations.weight.original0", "3.parametrizations.weight.original", "5"],
+        ),
+    ],
+    ids=["recurrent", "parametrized"],
+)
+@pytest.mark.parametrize("name", ["l2", "l1"])
+def test_weights_that_are_no_plain_layers_shrink(small, train, factory, names, name):
+    problem = small.problem(factory, penalty=name, lr=0.02)
+    assert problem.describe()["layers"] == names
+    members = [small.member(strength) for strength in (0.0, 0.02)]
+    found = train(SequentialTrainer(problem), members)
+    free, penalized = (found[member][-1].network.weight_norms for member in members)
+    assert set(free) == set(names)
+    assert all(penalized[layer] < free[layer] for layer in names)

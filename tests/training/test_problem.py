@@ -53,8 +53,8 @@ def test_every_engine_refuses_a_network_that_it_cannot_regularize(small, engine)
     with pytest.raises(UserError) as refused:
         small.trainer(biases_only, engine)
     assert str(refused.value) == (
-        "model: has no convolution or linear layer whose weights λ could act on; "
-        "penalize all with --regularize all, or use layers of torch.nn"
+        "model: has no weights that λ could act on; "
+        "penalize all with --regularize all, or give patterns; `l2tune layers` lists its parameters"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class StackedOptimizer:
         weights: Sequence[Tensor],
         gradients: Sequence[Tensor],
         moments: Sequence[Sequence[Tensor]],
-        regularized: Sequence[bool],
+        multipliers: Sequence[float],
         strengths: Tensor,
         rates: Tensor,
         *,
@@ -87,7 +88,7 @@ class StackedOptimizer:
             weights: Each (M, …) and contiguous.
             gradients: Of the weights; used up.
             moments: Of the optimizer, first and second, each like the weights.
-            regularized: Which weights the penalty takes.
+            multipliers: What λ is multiplied by for each weight; 0 for those that the penalty does not take.
             strengths: (M,), λ.
             rates: (3, M), as `rates` gives them.
             fused: Use the compiled step, if there is one: each number of members is compiled for once.
@@ -95,7 +96,8 @@ class StackedOptimizer:
         slopes = _own(gradients)
         momentum = self._training.momentum
         state = [list(of) for of in moments]
-        arguments = (list(weights), slopes, state, list(regularized), strengths, rates, self._form, self.adam, momentum)
+        groups, members = _grouped(multipliers, strengths), len(strengths)
+        arguments = (list(weights), slopes, state, groups, members, rates, self._form, self.adam, momentum)
         if fused and self._fused is not None:
             try:
                 self._fused(*arguments)
@@ -114,21 +116,24 @@ def _update(
     weights: list[Tensor],
     gradients: list[Tensor],
     moments: list[list[Tensor]],
-    regularized: list[bool],
-    strengths: Tensor,
+    groups: list[tuple[list[int], Tensor]],
+    members: int,
     rates: Tensor,
     form: Form,
     adam: bool,
     momentum: float,
 ) -> None:
-    """The step on tensors (M, …): what the form does, around what the optimizer does."""
+    """The step on tensors (M, …): what the form does, around what the optimizer does.
+
+    Args:
+        groups: Places of weights that the penalty takes, and their strengths (M,).
+        members: M.
+    """
     lr, first_lr, second_root = rates.unbind()
-    taken = [w for w, own in zip(weights, regularized, strict=True) if own]
-    slopes = [g for g, own in zip(gradients, regularized, strict=True) if own]
-    if taken:
-        form.add_to_gradient(slopes, taken, strengths)
+    for places, strengths in groups:
+        taken = [weights[i] for i in places]
+        form.add_to_gradient([gradients[i] for i in places], taken, strengths)
         form.before_step(taken, strengths, lr)
-    members = len(strengths)
     flat = [w.view(members, -1) for w in weights]
     by_row = [g.view(members, -1) for g in gradients]
     state = [[m.view(members, -1) for m in of] for of in moments]
@@ -136,8 +141,19 @@ def _update(
         _adam(flat, by_row, state, first_lr[:, None], second_root[:, None])
     else:
         _sgd(flat, by_row, state, lr[:, None], momentum)
-    if taken:
-        form.after_step(taken, strengths, lambda: _step_sizes(slopes, lr, first_lr, adam))
+    for places, strengths in groups:
+        slopes = [gradients[i] for i in places]
+        sizes = partial(_step_sizes, slopes, lr, first_lr, adam)
+        form.after_step([weights[i] for i in places], strengths, sizes)
+
+
+def _grouped(multipliers: Sequence[float], strengths: Tensor) -> list[tuple[list[int], Tensor]]:
+    """Places of the weights by multiplier, with λ times it; those with 0 left out."""
+    places: dict[float, list[int]] = {}
+    for place, multiplier in enumerate(multipliers):
+        if multiplier:
+            places.setdefault(float(multiplier), []).append(place)
+    return [(group, strengths if by == 1 else strengths * by) for by, group in places.items()]
 
 
 def _adam(

@@ -50,7 +50,8 @@ class Evaluation:
         second = [self.state["second"][name][which] for name in names] if "second" in self.state else []
         with torch.no_grad():
             sizes = self.problem.optimizer.relative_step_sizes(own, second, steps)
-            found = first_estimates(self.problem.whole.penalty, gradients, own, sizes)
+            factors = [self.problem.whole.multipliers[name] for name in names]
+            found = first_estimates(self.problem.whole.penalty, gradients, own, sizes, factors)
         return {
             row: {form: value for form, of in found.items() if 0 < (value := float(of[place])) < math.inf}
             for place, row in enumerate(rows)

@@ -51,7 +51,7 @@ def training_step(
             [p.detach() for p in parameters.values()],
             gradients,
             moments_of(state, rows),
-            [name in problem.whole.regularized for name in parameters],
+            [problem.whole.multipliers.get(name, 0.0) for name in parameters],
             state["vectors"]["strength"][rows],
             rates[:, which],
             fused=fused,
