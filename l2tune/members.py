@@ -39,8 +39,8 @@ def make_member(search_seed: int, strength: float, fold: int) -> Member:
 
 
 MAGNITUDE_EDGES: tuple[float, ...] = tuple(10 ** (-6 + place / 8) for place in range(8 * 8 + 1))
-"""Edges of the bins in which |w| is counted: eight a decade from 1e-6 to 1e2, lower edges included. What lies outside
-counts in the bin at that end; exact zeros count in none."""
+"""Edges of the bins in which |w| is counted: eight a decade from 1e-6 to 1e2, but for rounding right at an edge. What
+lies outside counts in the bin at that end; exact zeros count in none."""
 
 
 @dataclass(frozen=True, slots=True)

