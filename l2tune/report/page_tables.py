@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,12 +26,10 @@ from l2tune.report.labels import (
     strength_name,
     strengths_column,
 )
+from l2tune.report.page import Columns, note, table
 
 _PARTS = {"val": "validation", "train": "training", "test": "test"}
 _OUTCOMES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running or cut off", "FAIL": "interrupted"}
-
-Columns = list[tuple[str, Sequence[str]]]
-"""(head, one cell per row) of each column."""
 
 
 def by_strength(t: Estimates) -> str:
@@ -53,10 +50,10 @@ def by_strength(t: Estimates) -> str:
         part, _, score = name.partition("_")
         title, other = other_score(t.record, score)
         columns.append((f"{_PARTS[part]} {title}", scores_column(values, other)))
-    note = "Means over folds ± one standard error."
+    text = "Means over folds ± one standard error."
     if any(head == "gap" for head, _ in columns):
-        note += " Gap: by how much validation is worse than training."
-    return f"<h2>Every λ</h2>{_note(note)}{_table(columns)}"
+        text += " Gap: by how much validation is worse than training."
+    return f"<h2>Every λ</h2>{note(text)}{table(columns)}"
 
 
 def by_fold(t: Estimates) -> str:
@@ -72,8 +69,8 @@ def by_fold(t: Estimates) -> str:
     columns = _strength_columns(t.record, strengths)
     for fold in sorted({int(fold) for _, fold in cells}):
         columns.append((f"fold {fold + 1}", [cells.get((float(s), fold), UNKNOWN) for s in strengths]))
-    note = f"Validation {metric_title(metric, direction=True)}."
-    return f"<h2>Fold by fold</h2>{_note(note)}{_table(columns)}"
+    text = f"Validation {metric_title(metric, direction=True)}."
+    return f"<h2>Fold by fold</h2>{note(text)}{table(columns)}"
 
 
 def search(t: Estimates) -> str:
@@ -101,7 +98,7 @@ def search(t: Estimates) -> str:
             0, f"The study drew other parameters, too; all that is told here holds at {values_held or 'none'}."
         )
     paragraphs = "".join(f"<p>{for_html(text)}</p>" for text in words if text)
-    return f"<h2>How the search went</h2>{paragraphs}{_note(_why_pruned(record))}{_table(columns)}"
+    return f"<h2>How the search went</h2>{paragraphs}{note(_why_pruned(record))}{table(columns)}"
 
 
 _TRIAL_COLUMNS = ("trial", "lambda", "state", "folds", "value", "seconds", "complete", "audit", "shared")
@@ -200,14 +197,3 @@ def _is_missing(value: object) -> bool:
 
 def _parameter(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{for_html(text)}</p>' if text else ""
-
-
-def _table(columns: Columns) -> str:
-    top = "".join(f"<th>{for_html(head)}</th>" for head, _ in columns)
-    rows = zip(*(cells for _, cells in columns), strict=True)
-    body = "".join("<tr>" + "".join(f"<td>{for_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
