@@ -121,6 +121,19 @@ def test_a_forms_hooks_do_what_torch_optims_own_decay_does(small, train, monkeyp
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_without_a_strength_every_form_trains_bit_for_bit_alike(small, train, engine, optimizer):
+    """Beside a member that is penalized, so that a stacked λ = 0 goes through the form's hooks."""
+    free, penalized = members = [small.member(strength) for strength in (0.0, 0.02)]
+    ends = {}
+    for name in FORMS:
+        found = train(small.trainer(penalty=name, optimizer=optimizer, engine=engine, lr=0.02), members)
+        ends[name] = [(s.train_loss, s.val_loss) for s in found[free]]
+        assert found[penalized][-1].train_loss != found[free][-1].train_loss
+    assert all(end == ends["l2"] for end in ends.values())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_soft_threshold_makes_weights_exactly_zero(small, train, engine, optimizer):
     free, penalized = members = [small.member(strength) for strength in (0.0, 0.05)]
