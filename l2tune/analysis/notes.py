@@ -47,6 +47,13 @@ def coverage(t: Estimates) -> Iterator[Finding]:
     yield Finding("reach", "note", f"{text}{count(known['tensors'], 'tensor')}{normed}.")
 
 
+def all_zero(t: Estimates, names: Naming) -> Iterator[Finding]:
+    """From which strength on nothing is left of the weights."""
+    highest = t.record.trainer.get("lambda_max")
+    if highest is not None:
+        yield Finding("lambda-max", "note", f"From {names.equal(highest)} (λ_max) on all penalized weights are zero.")
+
+
 def audit(t: Estimates) -> Iterator[Finding]:
     """Whether strengths that were pruned, and finished after all to see, were worse indeed."""
     trials = t.record.trials

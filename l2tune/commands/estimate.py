@@ -19,7 +19,8 @@ def estimate_command(
     """A first, rough λ in the time of one fit.
 
     Where validation loss is lowest during an unregularized fit, the training loss's gradient over the regularized
-    weights balances the penalty's, so λ ≈ ‖∇E(W)‖ / (2 ‖W‖) (Rögnvaldsson, 1998). Nothing is stored.
+    weights balances the penalty's: λ ≈ ‖∇E(W)‖ / ‖∇P(W)‖ for the objective E + λP, which is ‖∇E(W)‖ / (2 ‖W‖) for L2
+    (Rögnvaldsson, 1998) and ‖∇E(W)‖ / √n over n weights for L1. Nothing is stored.
     """
     settings = build(given, file, flags=True)
 
@@ -29,7 +30,8 @@ def estimate_command(
     from l2tune.penalty.strength import NO_WEIGHT_DECAY, format_lambda, weight_decay
     from l2tune.records.fold_record import FoldRecord
 
-    trainer = assemble(settings).trainer
+    assembled = assemble(settings)
+    trainer, highest = assembled.trainer, assembled.problem.lambda_max
     history = [scores for epoch in trainer.start([make_member(settings.search.seed, 0.0, 0)]) for scores in epoch]
     record = FoldRecord.of(history)
     estimate = record.first_estimates.get(settings.penalty.form)
@@ -38,8 +40,8 @@ def estimate_command(
     decays = settings.penalty.form not in NO_WEIGHT_DECAY
     decay = f" (weight decay ≈ {format_lambda(weight_decay(estimate))} on the penalized weights)" if decays else ""
     print(
-        f"λ ≈ {format_lambda(estimate)}{decay}, from one fit of one "
-        f"fold in {record.seconds:.0f} s.\n"
-        "This is rough: expect it within a factor of ten of the best λ, seldom closer than two. "
+        f"λ ≈ {format_lambda(estimate)}{decay}, from one fit of one fold in {record.seconds:.0f} s.\n"
+        + (f"From λ_max = {format_lambda(highest)} on all penalized weights are zero.\n" if highest else "")
+        + "This is rough: expect it within a factor of ten of the best λ, seldom closer than two. "
         "`l2tune search` finds the best λ and how sure it is."
     )

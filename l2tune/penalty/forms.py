@@ -239,6 +239,12 @@ def first_estimates(
     }
 
 
+def l1_ratio_of(settings: PenaltySettings) -> float:
+    """ρ of the settings' form: how much of its λ is that of Σ |w|; 0 for the L2 forms."""
+    form = make_form(settings)
+    return form.l1_ratio if isinstance(form, ElasticNet) else 0.0
+
+
 def make_form(settings: PenaltySettings) -> Form:
     """The form that the settings name.
 

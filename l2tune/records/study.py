@@ -14,7 +14,7 @@ from l2tune.errors import UserError
 from l2tune.metrics import BUILT_IN, UNDECLARED, Metric, metric_from
 from l2tune.records.keys import METRIC, PARTS, PREFIX, RANGE, READABLE, SCHEMA, SCHEMA_KEY
 from l2tune.records.parameter import DEFAULT, StrengthParameter, keep_parameter
-from l2tune.settings import FUNCTION_SETTINGS, differences
+from l2tune.settings import FUNCTION_SETTINGS, NARROWEST_RANGE, differences
 from l2tune.storage_url import shown_settings
 
 TrainedBy = Literal["l2tune", "function", "trainer", "objective"]
@@ -152,10 +152,15 @@ def asked_range(study: optuna.Study) -> tuple[float, float] | None:
 def search_range(
     study: optuna.Study, parameter: StrengthParameter, trials: Iterable[FrozenTrial] | None = None
 ) -> tuple[float, float]:
-    """The range of λ to search now: as widened, else as asked for, else what trials could draw, else the default."""
+    """The range of λ to search now: as widened, else as asked for, else what trials could draw, else the default.
+
+    It ends at λ_max, where L1 or the elastic net has one: all weights are zero from there on.
+    """
     stored = study.user_attrs.get(RANGE) or asked_range(study)
     if stored:
-        return float(stored[0]), float(stored[1])
+        low, high = float(stored[0]), float(stored[1])
+        highest = lambda_max_of(study)
+        return low, high if highest is None or highest < low * NARROWEST_RANGE else min(high, highest)
     drawn = [
         ends
         for trial in (study.get_trials(deepcopy=False) if trials is None else trials)
@@ -165,6 +170,12 @@ def search_range(
         return DEFAULT_RANGE
     low, high = min(a for a, _ in drawn), max(b for _, b in drawn)
     return low, high if high > low else 10 * low
+
+
+def lambda_max_of(study: optuna.Study) -> float | None:
+    """Strength from which on all penalized weights are zero; None where there is none, or nothing tells."""
+    found = study.user_attrs.get(PREFIX + "trainer", {}).get("lambda_max")
+    return None if found is None else float(found)
 
 
 def widen_range(study: optuna.Study, low: float, high: float) -> None:

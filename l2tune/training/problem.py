@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,13 +19,17 @@ from l2tune.data.images import ImageData
 from l2tune.errors import UserError
 from l2tune.models.check import check_factory
 from l2tune.models.registry import ModelFactory
-from l2tune.penalty.forms import make_form
+from l2tune.penalty.forms import l1_ratio_of, make_form
 from l2tune.penalty.weights import Taken, coverage, has_normalization, taken_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training.device import choose_device, device_name
 from l2tune.training.draws import initial_model
+from l2tune.training.lambda_max import lambda_max
 from l2tune.training.optimizers import is_adam
 from l2tune.training.pixels import DeviceImages, Normalization
+
+LAMBDA_MAX_IMAGES = 2000
+"""Training images that λ_max is found on, at most."""
 
 TEST_IMAGES = 2000
 """A fold's network is described on at most this many test images, evenly spaced: all of them would cost a small search
@@ -149,6 +154,20 @@ class Problem:
     def _test_step(self) -> int:
         return math.ceil(len(self.data.test_labels) / TEST_IMAGES)
 
+    @cached_property
+    def lambda_max(self) -> float | None:
+        """Strength from which on all penalized weights are zero, by some of the training images; None where none is."""
+        l1_ratio = l1_ratio_of(self.penalty)
+        if not l1_ratio or not self.regularized:
+            return None
+        step = math.ceil(len(self.data.labels) / LAMBDA_MAX_IMAGES)
+        some = torch.arange(0, len(self.data.labels), step)
+        images = self.normalization_of(some.numpy()).apply(self.data.images[some].to(self.device))
+        labels = self.data.labels[some].to(self.device)
+        batches = zip(images.split(256), labels.split(256), strict=True)
+        network = deepcopy(self.network).to(self.device, self.dtype)
+        return lambda_max(network, self.multipliers, l1_ratio, batches)
+
     def describe(self) -> Mapping[str, Any]:
         """Plain values worth storing with a study, whatever engine trains."""
         return {
@@ -160,6 +179,7 @@ class Problem:
             "regularization": coverage(self.taken),
             "layers": [name.removesuffix(".weight") for name in self.regularized],
             "normalization": has_normalization(self.network),
+            "lambda_max": self.lambda_max,
             "train_sizes": [len(fold.train) for fold in self.folds],
             "validation_sizes": [len(fold.validation) for fold in self.folds],
         }

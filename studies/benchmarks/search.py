@@ -83,7 +83,7 @@ class Recording(ReplayTrainer):
         if seed is not None:
             order = np.random.default_rng(seed).permutation(self.folds)
             self.scores = {name: values[:, order] for name, values in self.scores.items()}
-            self.ratios = None if self.ratios is None else self.ratios[:, order]
+            self.estimates = None if self.estimates is None else self.estimates[:, order]
         self.name = path.name.removesuffix(".csv.gz")
         self.metric = metric
         self.disguise: str | None = None
@@ -166,7 +166,7 @@ class Synthetic(Recording):
     REDRAWN = 0.3
 
     def __init__(self, shape: str, metric: str, seed: int | None = None) -> None:
-        self.name, self.metric, self.spent, self.test_scores, self.ratios = shape, metric, 0, None, None
+        self.name, self.metric, self.spent, self.test_scores, self.estimates = shape, metric, 0, None, None
         self.disguise = None
         self.folds, self.epochs = FOLDS, 1
         self.strengths = np.array([0.0, *np.geomspace(1e-6, 1.0, 121)])
