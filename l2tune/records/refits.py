@@ -43,12 +43,15 @@ class RefitRecord:
     @classmethod
     def of(cls, refit: Refit, seed: int) -> RefitRecord:
         """The record of a final network."""
-        network = refit.network
+        network, scores = refit.network, refit.scores
         return cls(
             float(refit.strength),
             int(seed),
             round(refit.seconds, 4),
-            *(_finite(refit.scores.get(name)) for name in ("train_loss", "train_error", "test_loss", "test_error")),
+            train_loss=_finite(scores.get("train_loss")),
+            train_error=_finite(scores.get("train_error")),
+            test_loss=_finite(scores.get("test_loss")),
+            test_error=_finite(scores.get("test_error")),
             calibration_error=_finite(network.calibration_error) if network else None,
             parameters=refit.parameters,
             nonzero=refit.nonzero,

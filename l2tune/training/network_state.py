@@ -95,7 +95,7 @@ def _by_unit(weight: Tensor, groups: int | None) -> Tensor:
     """(units, weights of each)."""
     if groups is None:
         return weight.flatten(1)
-    grouped = weight.unflatten(0, (groups, -1))  # (groups, inputs of each, outputs of each, *kernel)
+    grouped = weight.reshape(groups, -1, *weight.shape[1:])  # (groups, inputs of each, outputs of each, *kernel)
     return grouped.transpose(1, 2).flatten(0, 1).flatten(1)
 
 

@@ -86,6 +86,11 @@ def test_data_given_in_python_is_refit_by_the_objective(tmp_path: Path) -> None:
     assert found.strength == 1e-3
     assert set(found.scores) == {"train_loss", "train_error", "test_loss", "test_error"}
     assert len(found.normalization["mean"]) == 1
+    weights = list(found.model.parameters())
+    assert found.parameters == sum(weight.numel() for weight in weights)
+    assert found.nonzero == sum(int((weight != 0).sum()) for weight in weights)
+    assert found.network is not None
+    assert found.network.test_loss == pytest.approx(found.scores["test_loss"], rel=1e-5)
 
 
 def test_tied_weights_are_saved_and_load(tmp_path: Path) -> None:

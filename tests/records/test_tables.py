@@ -154,14 +154,40 @@ def test_tables_hold_every_fold_epoch_and_layer() -> None:
     assert math.isnan(record.fits["val_loss"][1])
     assert len(record.epochs) == 4, "two epochs of each fold that was trained"
     assert record.layers["weight_norm"].tolist() == [3.0, 4.0, 3.0, 4.0]
+    assert record.layers[["weights", "zeros", "units", "dead_units"]].to_numpy().tolist() == [
+        *([36, 9, 4, 1], [20, 0, 2, 0]) * 2
+    ]
+    assert record.magnitudes[["trial", "fold"]].to_numpy().tolist() == [[0, 0], [2, 0]], "none of what diverged"
+    assert record.magnitudes["counts"].tolist() == [MAGNITUDES] * 2
+    assert record.fits["weight_sum"].tolist() == pytest.approx([40, math.nan, 40], nan_ok=True)
     assert record.trials["state"].tolist() == ["COMPLETE", "PRUNED", "COMPLETE"]
     assert math.isnan(record.trials["value"][1]), "a pruned trial's value is no score"
+
+
+def test_a_fold_of_an_older_version_is_read_without_what_that_did_not_count() -> None:
+    study = described()
+    add_trial(study, 0.0, {0: FoldRecord.of(history([3.0, 2.0]))})
+    old = as_stored(FoldRecord.of(history([1.0])))
+    for name in ("layers", "weight_sum", "magnitudes"):
+        del old[name]
+    study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.5, user_attrs={STRENGTH: 0.0, fold_key(1): old}))
+    (read,) = fold_records(study.trials[1]).values()
+    assert (read.weight_norm, read.layers, read.weight_sum, read.magnitudes) == (5.0, {}, None, [])
+    record = read_study(study)
+    assert record.layers["weight_norm"].tolist() == [3.0, 4.0, 3.0, 4.0]
+    assert record.layers["zeros"].tolist() == pytest.approx([9, 0, math.nan, math.nan], nan_ok=True)
+    assert record.layers["zeros"].dtype == float
+    assert record.magnitudes["trial"].tolist() == [0]
+    assert record.fits["weight_sum"].tolist() == pytest.approx([40, math.nan], nan_ok=True)
+    assert record.fits["weight_norm"].tolist() == [5.0, 5.0]
 
 
 def test_the_tables_of_an_empty_study_have_their_columns() -> None:
     record = read_study(optuna.create_study())
     assert list(record.fits.columns[:4]) == ["trial", "lambda", "fold", "state"]
     assert len(record.fits) == len(record.trials) == len(record.predictions) == 0
+    assert len(record.layers) == len(record.magnitudes) == len(record.refits) == 0
+    assert {"lambda", "seed", "test_loss", "nonzero", "layers", "magnitudes"} <= set(record.refits.columns)
     assert record.folds == 1, "as many as a first fold needs"
 
 

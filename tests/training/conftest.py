@@ -112,7 +112,8 @@ def train() -> Callable[..., dict[Member, list[EpochScores]]]:
 def numbers_of(scores: EpochScores) -> tuple[Any, ...]:
     """Everything that must be the same when the same member is trained again; not the seconds."""
     network = scores.network
-    state = network and (tuple(network.weight_norms.values()), network.test_loss, network.input_gradient_norm)
+    layers = network and tuple((layer.weight_norm, *layer.counts) for layer in network.layers.values())
+    state = network and (layers, network.weight_sum, network.test_loss, network.input_gradient_norm)
     errors = (scores.train_error, scores.val_error)
     return (scores.epoch, scores.train_loss, scores.val_loss, *errors, scores.diverged, scores.first_estimates, state)
 

@@ -20,8 +20,9 @@ def network(shape, classes):
     return nn.Sequential(nn.Conv2d(shape[0], 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, classes))
 
 
-def fit(small, strength=1e-3, training=TRAINING, data=None, factory=network, augment=(), seed=0):
-    problem = Problem(data or small.data, (), factory, training, PenaltySettings(), augment, torch.device("cpu"))
+def fit(small, strength=1e-3, training=TRAINING, data=None, factory=network, augment=(), seed=0, penalty=None):
+    penalty = penalty or PenaltySettings()
+    problem = Problem(data or small.data, (), factory, training, penalty, augment, torch.device("cpu"))
     return train_on_all(problem, strength, seed=seed)
 
 
@@ -42,6 +43,23 @@ def test_its_scores_are_the_networks_on_all_images(small):
     assert (found.test_loss, found.test_error) == pytest.approx(expected, rel=1e-4)
     assert found.train_loss < 0.5 * np.log(3), "it learned"
     assert found.seconds > 0
+
+
+def test_it_tells_what_the_network_is_like(small):
+    found = fit(small, 0.02, penalty=PenaltySettings(form="l1"))
+    conv, fc = (found.model[place].weight for place in (0, 4))
+    assert {name: layer.counts for name, layer in found.network.layers.items()} == {
+        "0": [72, int((conv == 0).sum()), 4, int((conv == 0).flatten(1).all(1).sum())],
+        "4": [192, int((fc == 0).sum()), 3, int((fc == 0).all(1).sum())],
+    }
+    zeros = sum(layer.zeros for layer in found.network.layers.values())
+    assert zeros > 30, "L1 does something"
+    assert sum(found.network.magnitudes) == 72 + 192 - zeros
+    everything = list(found.model.parameters())
+    assert found.parameters == sum(p.numel() for p in everything) == 72 + 4 + 8 + 192 + 3
+    assert found.nonzero == sum(int((p != 0).sum()) for p in everything) <= found.parameters - zeros
+    assert found.network.test_loss == pytest.approx(found.test_loss, rel=1e-5)
+    assert 0 <= found.network.calibration_error <= 1
 
 
 def test_normalization_is_of_all_training_images(small):

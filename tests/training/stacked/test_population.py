@@ -106,6 +106,10 @@ def assert_equal(found: EpochScores, expected: EpochScores, tolerance: float = 1
     assert (found.network is None) == (expected.network is None)
     if found.network is not None and expected.network is not None:
         assert found.network.weight_norms == pytest.approx(expected.network.weight_norms, abs=tolerance)
+        counts = [{name: layer.counts for name, layer in s.network.layers.items()} for s in (found, expected)]
+        assert counts[0] == counts[1]
+        assert found.network.weight_sum == pytest.approx(expected.network.weight_sum, rel=1e-8)
+        assert list(found.network.magnitudes) == list(expected.network.magnitudes)
         for name in ("zero_fraction", "near_zero_fraction", "test_error", "calibration_error", "test_loss"):
             assert getattr(found.network, name) == pytest.approx(getattr(expected.network, name), abs=1e-6), name
         assert found.network.input_gradient_norm == pytest.approx(expected.network.input_gradient_norm, abs=tolerance)
@@ -146,6 +150,21 @@ def test_equals_sequential_for_every_optimizer_and_form(tiny: ImageData, optimiz
     history = assert_same_training(*trainers, make_members(folds, (0.0, 0.01)))
     losses = [scores.train_loss for scores in history[-1]]
     assert len(set(losses)) == len(losses), "λ or the fold makes no difference: the test tests nothing"
+
+
+def test_equals_sequential_where_units_of_a_transposed_convolution_die(data: ImageData) -> None:
+    def factory(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        up = nn.ConvTranspose2d(shape[0], 6, 3, padding=1, groups=2)
+        return nn.Sequential(up, nn.ReLU(), nn.Flatten(), nn.Linear(6 * math.prod(shape[1:]), classes))
+
+    settings: dict[str, Any] = {"penalty": "l1", "optimizer": "sgd", "lr": 0.05, "epochs": 6}
+    trainers = make_trainers(data, EQUAL, factory=factory, **settings)
+    history = assert_same_training(*trainers, make_members(EQUAL, (0.0, 0.03, 1.0)))
+    states = [scores.network.layers["0"] for scores in history[-1] if scores.network]
+    assert {state.units for state in states} == {6}, "its outputs, of both groups"
+    dead = [state.dead_units for state in states]
+    assert dead[:2] == [0, 0]
+    assert dead[-2:] == [6, 6]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
