@@ -164,7 +164,7 @@ class Problem:
         some = torch.arange(0, len(self.data.labels), step)
         images = self.normalization_of(some.numpy()).apply(self.data.images[some].to(self.device))
         labels = self.data.labels[some].to(self.device)
-        batches = zip(images.split(256), labels.split(256), strict=True)
+        batches = zip(torch.split(images, 256), torch.split(labels, 256), strict=True)
         network = deepcopy(self.network).to(self.device, self.dtype)
         return lambda_max(network, self.multipliers, l1_ratio, batches)
 

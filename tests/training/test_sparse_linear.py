@@ -1,8 +1,8 @@
 """L1 and the elastic net against scikit-learn: linear least squares and logistic regression, trained to convergence.
 
-Ours minimizes `E + λ (ρ Σ |w| + (1 − ρ) Σ w²)`, E the mean over n rows. scikit-learn's `Lasso` and `ElasticNet` have
-`half the mean square + α (r Σ |w| + (1 − r) / 2 Σ w²)`; its `LogisticRegression`, divided by Cn, has `mean cross-entropy
-+ (r Σ |w| + (1 − r) / 2 Σ w²) / (Cn)`. The intercept is penalized by none of them.
+Ours minimizes `E + λ (ρ Σ |w| + (1 − ρ) Σ w²)`, E the mean over n rows. scikit-learn's `Lasso` and `ElasticNet` take
+`half the mean square + α (r Σ |w| + (1 − r) / 2 Σ w²)`; its `LogisticRegression`, divided by Cn, takes `mean
+cross-entropy + (r Σ |w| + (1 − r) / 2 Σ w²) / (Cn)`. The intercept is penalized by none of them.
 """
 
 import numpy as np
