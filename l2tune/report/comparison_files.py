@@ -1,23 +1,111 @@
-"""The files of a comparison: a stand-in that writes its table, until the page is there."""
+"""The files of a comparison: its page, its numbers, and every λ of every form."""
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
+from typing import Any
 
-from l2tune.analysis.comparison import Comparison
+import pandas as pd
+
+from l2tune.analysis.comparison import BASELINE, Comparison
+from l2tune.analysis.comparison_findings import comparison_findings
+from l2tune.analysis.findings import in_brief
 from l2tune.report.files import write_atomically
+
+COMPARE_SCHEMA = 1
+
+_COLUMNS = {
+    "lambda": "lambda",
+    "folds": "folds",
+    "complete": "complete",
+    "diverged": "diverged",
+    "regime": "regime",
+    "validation": "validation",
+    "validation_se": "standard_error",
+    "train": "train",
+    "zero_fraction": "zeros",
+    "near_zero_fraction": "near_zero",
+    "weight_norm": "weight_norm",
+    "weight_sum": "weight_sum",
+    "input_gradient_norm": "input_gradient",
+    "calibration_error": "calibration_error",
+    "bias_loss": "bias_loss",
+    "variance_loss": "variance_loss",
+    "bias_error": "bias_error",
+    "variance_error": "variance_error",
+    "test_loss": "test_loss",
+    "test_error": "test_error",
+}
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write `compare.html`, `compare.json` and `compare.csv`.
+    """Write `compare.html`, `compare.json` and `compare.csv`, each whole or not at all.
 
     Raises:
         OSError: A file cannot be written; the old one is left.
     """
-    table = comparison.table
-    contents = {"html": table.to_html(), "json": table.to_json(orient="records"), "csv": table.to_csv(index=False)}
+    from l2tune.report.comparison_page import render
+
+    contents = {
+        "compare.html": render(comparison).encode(),
+        "compare.json": comparison_json(comparison),
+        "compare.csv": every_strength(comparison).to_csv(index=False).encode(),
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {folder / f"compare.{name}": str(content) for name, content in contents.items()}
-    for path, content in paths.items():
-        write_atomically(path, content.encode())
-    return list(paths)
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def comparison_json(c: Comparison) -> bytes:
+    """Verdict, findings, `Comparison.table` and `.pairs`; what is not known is null.
+
+    | key | what |
+    |---|---|
+    | `schema` | of this file, 1 |
+    | `name`, `penalties`, `missing` | of the comparison; forms asked for; those of which nothing was scored |
+    | `metric` | `Metric.asdict()` |
+    | `verdict`, `findings` | in words |
+    | `table`, `pairs` | one object per row |
+    """
+    found = tuple(comparison_findings(c))
+    content = {
+        "schema": COMPARE_SCHEMA,
+        "name": c.name,
+        "penalties": list(c.forms),
+        "missing": list(c.missing),
+        "metric": c.metric.asdict(),
+        "verdict": in_brief(found),
+        "findings": [{"kind": finding.kind, "part": finding.part, "text": finding.text} for finding in found],
+        "table": _plain_rows(c.table),
+        "pairs": _plain_rows(c.pairs),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def every_strength(c: Comparison) -> pd.DataFrame:
+    """One row per form and λ, means over folds, λ = 0 once; `is_best` and `is_one_se` mark the chosen ones."""
+    parts = []
+    for form in (BASELINE, *c.estimates):
+        t = c.of(form)
+        if t is None:
+            continue
+        rows = t.strengths[(t.strengths["lambda"] == 0) == (form == BASELINE)]
+        part = rows[list(_COLUMNS)].rename(columns=_COLUMNS)
+        part.insert(0, "penalty", form)
+        part["is_best"] = form != BASELINE and part["lambda"] == c.strength(form, "best")
+        part["is_one_se"] = form != BASELINE and part["lambda"] == c.strength(form, "one_se")
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them."""
+    return [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
