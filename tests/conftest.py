@@ -69,6 +69,7 @@ def constructed_study(
     settings: dict[str, Any] | None = None,
     trainer: dict[str, Any] | None = None,
     drawn: tuple[float, float] | None = None,
+    zeros: Callable[[float], float] = lambda strength: 0.0,
     storage: Any = None,
     seed: int = 0,
 ) -> optuna.Study:
@@ -79,6 +80,7 @@ def constructed_study(
         fold_limit: How many folds a λ ran before it was pruned.
         error: Validation error of a λ; by default a tenth of the loss.
         drawn: The range that trials drew λ from, if it was widened.
+        zeros: Share of the weights of layer `fc1`, 1000 of all 1100, that are exactly zero, and half as many units.
     """
     from l2tune.metrics import BUILT_IN
     from l2tune.records.fold_record import FoldRecord
@@ -123,7 +125,15 @@ def constructed_study(
                 diverged=broken,
                 seconds=1.5,
                 weight_norms={} if broken else {"conv1": 3 / (1 + 10 * strength), "fc1": 5 / (1 + 100 * strength)},
-                zero_fraction=0.0,
+                zero_fraction=round(1000 * zeros(strength)) / 1100,
+                layers={}
+                if broken
+                else {
+                    "conv1": [100, 0, 10, 0],
+                    "fc1": [1000, round(1000 * zeros(strength)), 20, int(10 * zeros(strength))],
+                },
+                weight_sum=None if broken else 8 / (1 + 50 * strength),
+                magnitudes=[0] * 20 + [1100 - round(1000 * zeros(strength))] + [0] * 43,
                 near_zero_fraction=min(1.0, strength),
                 test_loss=None if broken else loss * 1.02,
                 test_error=None if broken else wrong * 1.02,

@@ -52,7 +52,8 @@ def test_the_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch)
     given = {name: value for name, value in bound.arguments.items() if name in build({}).flat()}
     file = next((word for word in shlex.split(line) if word.endswith(".toml")), None)
     if line.startswith("l2tune compare"):
-        build_comparison(given, bound.arguments.get("penalties"), file, flags=True)
+        penalties = bound.arguments.get("penalties")
+        build_comparison(given, penalties and ",".join(penalties), file, flags=True)
     else:
         build(given, file, flags=True)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-
-import pandas as pd
+from typing import Any
 
 from l2tune.analysis import caveats
 from l2tune.analysis.answer import has_learned
@@ -59,8 +59,8 @@ def comparison_verdict(c: Comparison) -> str:
 
 def _answer(c: Comparison) -> Finding:
     """Which form is measurably better at its λ_best, if any is."""
-    pairs = c.pairs[c.pairs["choice"] == "best"]
-    tested, known = pairs[pairs["p"].notna()], _valued(c, "best")
+    pairs, known = _pairs_at(c, "best"), _valued(c, "best")
+    tested = [row for row in pairs if math.isfinite(row["p"])]
     if not known:
         text = "No form can be named yet: of none has a λ above 0 a finite score."
         return Finding("none-yet", "answer", text)
@@ -68,33 +68,34 @@ def _answer(c: Comparison) -> Finding:
         only = form_title(known[0])
         text = f"There is nothing to compare {only} with yet: it is the only form with a best λ."
         return Finding("only-one", "answer", text)
-    if not len(tested):
+    if not tested:
         text = "The forms cannot be compared yet: no two of them share two folds at their best λ."
         return Finding("not-compared", "answer", text)
     if not any(has_learned(c.estimates[form]) for form in known):
         text = "No form can be named: with none of them is held-out data predicted clearly better than by guessing."
         return Finding("nothing-learned", "answer", text)
-    better = tested[tested["better"] != ""]
-    if not len(better):
-        clearest = float(tested["holm"].min())
+    better = [row for row in tested if row["better"]]
+    if not better:
+        clearest = min(float(row["holm"]) for row in tested)
         text = (
             f"No form is measurably better than another: {_range_of_values(c, known)} at their best λ, and of "
             f"{_tests(tested, pairs)} the clearest has {p_value(clearest)} after Holm's correction"
         )
         return Finding("none-better", "answer", f"{text}.")
-    winner = str(better["better"].mode().iloc[0])
-    beaten = {str(row["second"] if row["better"] == row["first"] else row["first"]) for _, row in better.iterrows()}
-    if len(better) == len(better[better["better"] == winner]) == len(c.forms) - 1:
+    winner, wins = Counter(str(row["better"]) for row in better).most_common(1)[0]
+    beaten = {str(row["second"] if row["better"] == row["first"] else row["first"]) for row in better}
+    if len(better) == wins == len(c.forms) - 1:
         others = [form for form in c.forms if form != winner]
+        highest = p_value(max(float(row["holm"]) for row in better))
         text = (
             f"{_capital(form_title(winner))} is measurably better than {_all_others(others)}: "
-            f"{_values(c, [winner, *others])} at their best λ (each {p_value(float(better['holm'].max()))} or less "
-            "after Holm's correction)."
+            f"{_values(c, [winner, *others])} at their best λ (each {highest} or less after Holm's "
+            "correction)."
         )
         return Finding("best-form", "answer", text)
-    clauses = [_clause(row) for _, row in better.iterrows()]
+    clauses = [_clause(row) for row in better]
     rest = len(pairs) - len(better)
-    named = [form for form in known if form in beaten or form in set(better["better"])]
+    named = [form for form in known if form in beaten or any(row["better"] == form for row in better)]
     text = (
         f"Measurably different at their best λ ({_values(c, named)}): {listed(clauses)}; the other {rest} of "
         f"{count(len(pairs), 'pair')} cannot be told apart"
@@ -113,7 +114,7 @@ class _Sparse:
     zeros: float
     other: str
     other_zeros: float
-    pair: pd.Series  # type: ignore[type-arg]
+    pair: Mapping[str, Any]
 
     @property
     def is_worse(self) -> bool:
@@ -133,7 +134,8 @@ def _sparse(c: Comparison) -> Iterator[Finding]:
     free = [one for one in found if not one.is_worse]
     if free:
         one = max(free, key=lambda s: s.zeros)
-        close = one.excess <= float(one.pair["standard_error"])
+        errors = one.pair["standard_error"], _by_form(c)[one.other][f"{one.choice}_standard_error"]
+        close = one.excess <= min(map(float, errors))  # of the difference, which may tell little, and of the other's
         title, other = form_title(one.form), form_title(one.other)
         judged = f"as good as {other} within one standard error" if close else f"not measurably worse than {other}"
         text = (
@@ -154,10 +156,10 @@ def _sparse(c: Comparison) -> Iterator[Finding]:
 
 def _sparse_at(c: Comparison, choice: Choice) -> Iterator[_Sparse]:
     """Every form that has zeros, beside the best of those that have clearly fewer; both with all folds."""
-    table = c.table.set_index("penalty")
-    zeros = table[f"{choice}_zeros"]
-    sound = [f for f in c.estimates if table.loc[f, f"{choice}_complete"] and math.isfinite(zeros[f])]
-    cost = {form: c.metric.cost(float(table.loc[form, f"{choice}_value"])) for form in sound}
+    table = _by_form(c)
+    zeros = {form: float(row[f"{choice}_zeros"]) for form, row in table.items()}
+    sound = [f for f in c.estimates if table[f][f"{choice}_complete"] and math.isfinite(zeros[f])]
+    cost = {form: c.metric.cost(float(table[form][f"{choice}_value"])) for form in sound}
     for form in sound:
         fewer = [other for other in sound if zeros[other] <= zeros[form] - FEWER]
         if not fewer or zeros[form] >= 1 or not _beats_guessing(c, cost[form]):
@@ -181,8 +183,8 @@ def _beats_guessing(c: Comparison, cost: float) -> bool:
 
 def _zeros(c: Comparison) -> Iterator[Finding]:
     """Which forms make weights exactly zero, at all."""
-    table = c.table.set_index("penalty")
-    known = {f: float(table.loc[f, "one_se_zeros"]) for f in c.estimates if table.loc[f, "one_se_zeros"] >= 0}
+    table = _by_form(c)
+    known = {f: float(table[f]["one_se_zeros"]) for f in c.estimates if table[f]["one_se_zeros"] >= 0}
     some = {form: share for form, share in known.items() if share > 0}
     none = [form_title(form) for form in known if form not in some]
     if not known:
@@ -200,14 +202,14 @@ def _zeros(c: Comparison) -> Iterator[Finding]:
 
 def _against_baseline(c: Comparison) -> Iterator[Finding]:
     """Whether each form at its λ_best is better than no penalty."""
-    table = c.table.set_index("penalty")
+    table = _by_form(c)
     if c.baseline is None:
         yield Finding("no-baseline", "gain", "λ = 0 was not run, so whether any penalty helps is not known.")
         return
-    named = [form for form in c.estimates if math.isfinite(table.loc[form, "best_lambda"])]
+    named = [form for form in c.estimates if math.isfinite(table[form]["best_lambda"])]
     groups: dict[str, list[str]] = {"better": [], "worse": [], "equal": [], "none": [], "untested": []}
     for form in named:
-        row = table.loc[form]
+        row = table[form]
         if row["best_lambda"] == 0:
             groups["none"].append(form_title(form))
         elif not math.isfinite(row["gain_p"]):
@@ -282,17 +284,17 @@ def _differing_settings(c: Comparison) -> Iterator[Finding]:
 
 def _sizes(c: Comparison) -> Iterator[Finding]:
     """What is left of the network that was refitted with the sparsest form."""
-    table = c.table.set_index("penalty")
-    share = table["one_se_nonzero"] / table["one_se_parameters"]
-    share = share[[form for form in c.estimates if share[form] < 1 - FEWER]]
-    if not len(share):
+    table = _by_form(c)
+    shares = {form: table[form]["one_se_nonzero"] / table[form]["one_se_parameters"] for form in c.estimates}
+    sparse = {form: share for form, share in shares.items() if share < 1 - FEWER}
+    if not sparse:
         return
-    form = str(share.idxmin())
-    row = table.loc[form]
+    form = min(sparse, key=lambda name: sparse[name])
+    row = table[form]
     text = (
         f"Refitted on all training data at λ_1se = {format_lambda(row['one_se_lambda'])}, {form_title(form)} has "
         f"{row['one_se_nonzero']:,.0f} of {row['one_se_parameters']:,.0f} parameters left that are not zero "
-        f"({percentage(float(share[form]))})"
+        f"({percentage(sparse[form])})"
     )
     if row["one_se_kept"] < row["one_se_parameters"]:
         text += f", or {row['one_se_kept']:,.0f} stored densely without the rows of dead units"
@@ -301,22 +303,32 @@ def _sizes(c: Comparison) -> Iterator[Finding]:
 
 def _valued(c: Comparison, choice: Choice) -> list[str]:
     """Forms that have a value at this strength."""
-    table = c.table.set_index("penalty")
-    return [form for form in c.estimates if math.isfinite(table.loc[form, f"{choice}_value"])]
+    table = _by_form(c)
+    return [form for form in c.estimates if math.isfinite(table[form][f"{choice}_value"])]
 
 
-def _pair(c: Comparison, choice: Choice, one: str, other: str) -> pd.Series | None:  # type: ignore[type-arg]
-    pairs = c.pairs[c.pairs["choice"] == choice]
-    rows = pairs[pairs["first"].isin([one, other]) & pairs["second"].isin([one, other])]
-    return rows.iloc[0] if len(rows) else None
+def _by_form(c: Comparison) -> dict[str, dict[str, Any]]:
+    """Form, or `none` for λ = 0 → its row of the table."""
+    rows = ({str(name): value for name, value in row.items()} for row in c.table.to_dict("records"))
+    return {str(row["penalty"]): row for row in rows}
+
+
+def _pairs_at(c: Comparison, choice: Choice) -> list[dict[str, Any]]:
+    """Rows of the pairs at λ_best or λ_1se."""
+    rows = ({str(name): value for name, value in row.items()} for row in c.pairs.to_dict("records"))
+    return [row for row in rows if row["choice"] == choice]
+
+
+def _pair(c: Comparison, choice: Choice, one: str, other: str) -> dict[str, Any] | None:
+    return next((row for row in _pairs_at(c, choice) if {row["first"], row["second"]} == {one, other}), None)
 
 
 def _range_of_values(c: Comparison, forms: Sequence[str]) -> str:
     """`validation loss is from 0.100 (L1) to 0.104 nats (L2)`; from the best to the worst."""
-    table = c.table.set_index("penalty")
-    ranked = sorted(forms, key=lambda form: c.metric.cost(float(table.loc[form, "best_value"])))
+    table = _by_form(c)
+    ranked = sorted(forms, key=lambda form: c.metric.cost(float(table[form]["best_value"])))
     first, last = ranked[0], ranked[-1]
-    ends = amounts([float(table.loc[form, "best_value"]) for form in (first, last)], c.metric)
+    ends = amounts([float(table[form]["best_value"]) for form in (first, last)], c.metric)
     unit = unit_of_value(c.metric)
     if ends[0] == ends[1]:
         return f"validation {c.metric} is {ends[0]}{unit} with all"
@@ -325,35 +337,35 @@ def _range_of_values(c: Comparison, forms: Sequence[str]) -> str:
 
 def _values(c: Comparison, forms: Sequence[str]) -> str:
     """`validation loss 0.100 nats with L1, 0.104 nats with L2`."""
-    table = c.table.set_index("penalty")
-    texts = amounts([float(table.loc[form, "best_value"]) for form in forms], c.metric, unit=True)
+    table = _by_form(c)
+    texts = amounts([float(table[form]["best_value"]) for form in forms], c.metric, unit=True)
     parts = [f"{text} with {form_title(form)}" for form, text in zip(forms, texts, strict=True)]
     return f"validation {c.metric} {listed(parts)}"
 
 
 def _beside(c: Comparison, one: _Sparse) -> str:
-    table = c.table.set_index("penalty")
+    table = _by_form(c)
     column = f"{one.choice}_value"
-    values = amounts([float(table.loc[form, column]) for form in (one.form, one.other)], c.metric)
+    values = amounts([float(table[form][column]) for form in (one.form, one.other)], c.metric)
     return (
-        f"validation {c.metric} {values[0]} against {values[1]}{unit_of_value(c.metric)}; "
+        f"validation {c.metric} {values[0]} against {values[1]}{unit_of_value(c.metric)}, "
         f"{p_value(float(one.pair['holm']))} after Holm's correction"
     )
 
 
 def _changed(c: Comparison, form: str) -> str:
     """From λ = 0 to the form's λ_best."""
-    table = c.table.set_index("penalty")
-    values = [float(table.loc[name, "best_value"]) for name in (BASELINE, form)]
+    table = _by_form(c)
+    values = [float(table[name]["best_value"]) for name in (BASELINE, form)]
     return change(values[0], values[1], c.metric)
 
 
-def _clause(row: pd.Series) -> str:  # type: ignore[type-arg]
+def _clause(row: Mapping[str, Any]) -> str:
     worse = row["second"] if row["better"] == row["first"] else row["first"]
     return f"{form_title(row['better'])} is better than {form_title(worse)} ({p_value(float(row['holm']))})"
 
 
-def _tests(tested: pd.DataFrame, pairs: pd.DataFrame) -> str:
+def _tests(tested: Sequence[Any], pairs: Sequence[Any]) -> str:
     planned = count(len(pairs), "pair")
     return planned if len(tested) == len(pairs) else f"{count(len(tested), 'pair')} tested of {len(pairs)}"
 

@@ -75,8 +75,8 @@ _LAYERS = (
     "weights are exactly zero."
 )
 _WEIGHTS = (
-    "How large the penalized weights of the folds' networks are: the share in each eighth of a decade of |w|. What is exactly "
-    "zero is in no bin, but in the legend."
+    "How large the penalized weights of the folds' networks are: their share in each eighth of a decade of |w|. What "
+    "is exactly zero is in no bin, but in the legend."
 )
 _NETWORK = (
     "Means over the folds done, on the test images; grey is λ = 0. A lower input gradient is a smoother network. Bias "

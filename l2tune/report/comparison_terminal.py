@@ -44,7 +44,7 @@ def _table(c: Comparison) -> str:
         "": [form_title(str(row["penalty"])) for row in rows],
         "λ_best": strengths_column(column("best_lambda")),
         "λ_1se": strengths_column(column("one_se_lambda")),
-        metric_title(c.metric): scores_column(column("best_value"), c.metric, column("best_standard_error")),
+        "validation": scores_column(column("best_value"), c.metric, column("best_standard_error")),
         "zeros": [UNKNOWN if math.isnan(v) else "none" if v == 0 else percentage(v) for v in column("one_se_zeros")],
         "numbers left": left,
         "test loss": scores_column(column("one_se_test_loss"), BUILT_IN["loss"]),

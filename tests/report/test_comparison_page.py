@@ -1,0 +1,175 @@
+"""A comparison's page, files and terminal text: the numbers are the table's, and what is not known is left out."""
+
+import json
+import math
+import re
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from l2tune.analysis.comparison import BASELINE, Comparison, form_title
+from l2tune.analysis.estimates import Estimates
+from l2tune.records.refits import RefitRecord, write_refit
+from l2tune.records.tables import read_study
+from l2tune.report import comparison_figures, comparison_weights_figures
+from l2tune.report.comparison_files import write_comparison
+from l2tune.report.comparison_page import render
+from l2tune.report.comparison_terminal import render_terminal
+
+STRENGTHS = (0.0, *map(float, np.geomspace(1e-6, 1, 25)))
+
+
+def valley(strength, at=1e-3):
+    return 2.3 if strength >= 1 else 0.2 - 0.06 * math.exp(-(math.log10(max(strength, 1e-7) / at) ** 2) / 2)
+
+
+def sparse(strength):
+    return min(1.0, 0.9 * strength / (strength + 3e-4)) if strength else 0.0
+
+
+@pytest.fixture
+def make(make_study):
+    def made(forms=("l2", "l1"), wanted=(), name="a", **given):
+        sides = {}
+        for place, form in enumerate(forms):
+            zeros = sparse if form in ("l1", "elastic") else lambda strength: 0.0
+            settings = {"penalty": form, "lambda_range": (1e-6, 1.0)}
+            asked = {"strengths": STRENGTHS, "zeros": zeros, "settings": settings, "name": f"{name}-{form}"} | given
+            study = make_study(partial(valley, at=1e-3 * 3**place), lambda s: 0.01 + s / 2, **asked)
+            layers = {"conv1": [100, 0, 10, 0], "fc1": [1000, 500, 20, 4]}
+            scores = {"test_loss": 0.2, "test_error": 0.05, "calibration_error": 0.01}
+            for strength in (0.0, *STRENGTHS[3:]):
+                numbers = {"parameters": 1130, "nonzero": 630 if form == "l1" else 1130}
+                write_refit(study, RefitRecord(strength, 0, layers=layers if form == "l1" else {}, **scores, **numbers))
+            sides[form] = Estimates.from_record(read_study(study))
+        return Comparison(name, sides, wanted)
+
+    return made
+
+
+def traces(figure, name):
+    return [trace for trace in figure.data if trace.name == name]
+
+
+def test_the_curves_and_what_they_buy_are_the_studies_numbers(make):
+    c = make()
+    figure = comparison_figures.curves_figure(c)
+    for form, t in c.estimates.items():
+        rows = t.strengths[t.strengths["lambda"] > 0]
+        (line,) = [trace for trace in traces(figure, form_title(form)) if trace.mode == "lines"]
+        assert np.allclose(line.y, t.curve.mean(line.x), rtol=1e-3)
+        (points,) = [trace for trace in traces(figure, form_title(form)) if trace.mode == "markers"]
+        assert np.allclose(points.x, rows["lambda"], rtol=1e-4)
+        assert np.allclose(points.y, rows["validation"], rtol=1e-4)
+        for column in ("weight_norm", "zero_fraction"):
+            (bought,) = traces(comparison_figures.bought_figure(c, column, "x"), form_title(form))
+            assert np.allclose(bought.x, rows[column], rtol=1e-4)
+            assert np.allclose(bought.y, rows["validation"], rtol=1e-4)
+    low, high = figure.layout.yaxis.range
+    assert low < min(t.best_value for t in c.estimates.values())
+    assert high > c.baseline.baseline_value
+    colors = {(t.line.color, t.line.dash) for t in figure.data if t.mode == "lines" and t.name}
+    assert len(colors) == 2, "told apart by colour and by dash"
+
+
+def test_zeros_by_layer_and_weights_are_the_fits(make):
+    c = make()
+    assert comparison_weights_figures.forms_with_zeros(c) == ["l1"]
+    figure = comparison_weights_figures.layers_figure(c, "l1")
+    zeros, dead = traces(figure, "fc1")
+    assert np.allclose(zeros.y, [round(1000 * sparse(x)) / 1000 for x in STRENGTHS[1:]], atol=1e-4)
+    assert np.allclose(dead.y, [int(10 * sparse(x)) / 20 for x in STRENGTHS[1:]], atol=1e-4)
+    assert not any(traces(figure, "conv1")[0].y)
+    weights = comparison_weights_figures.magnitudes_figure(c, "one_se")
+    names = [trace.name for trace in weights.data]
+    assert names[0] == "λ = 0: none exactly zero"
+    share = round(1000 * sparse(c.strength("l1", "one_se"))) / 1100
+    assert sum(weights.data[-1].y) == pytest.approx(1 - share, abs=1e-4)
+    assert re.search(r"^L1, λ .*: (\d+) % exactly zero$", names[-1]).group(1) == f"{100 * share:.0f}"
+
+
+def test_the_final_networks_lie_where_the_table_has_them(make):
+    c = make()
+    figure = comparison_figures.size_figure(c)
+    assert [trace.name for trace in figure.data] == ["λ = 0", "L2", "L1"]
+    assert set(figure.data[2].x) == {630.0}
+    assert set(figure.data[2].y) == {0.2}
+
+
+def test_the_page_says_what_the_table_says(make):
+    c = make()
+    page = render(c)
+    text = re.sub(r"<[^>]+>", " ", page.partition("<script>")[0])
+    for heading in (
+        "Every form over λ",
+        "By the zeros",
+        "Side by side",
+        "The final networks",
+        "Every pair",
+        "To do it",
+    ):
+        assert heading in text
+    assert "630 (56 %)" in text
+    assert "l2tune report a" in text
+    assert "nan" not in text
+    assert "Nadeau and Bengio, 2003" in text
+    assert "Holm, 1979" in text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"wanted": ("l2", "l1", "elastic")},
+        {"forms": ("l1",), "wanted": ("l2", "l1")},
+        {"diverged": lambda strength: strength > 0},
+        {"diverged": lambda strength: True},
+        {"strengths": (0.0,)},
+        {"strengths": STRENGTHS[1:]},
+        {"metric": "error"},
+        {"zeros": lambda strength: 1.0},
+        {"fold_limit": lambda strength: 2},
+        {"folds": 2},
+        {"name": "<b>&amp;$(x) %{y}"},
+        {"forms": ("l2", "l2-loss", "l2-decoupled", "l1", "elastic")},
+    ],
+    ids=lambda given: "-".join(given),
+)
+def test_whatever_is_known_there_is_a_page(make, given, tmp_path):
+    c = make(**given)
+    paths = write_comparison(c, tmp_path / "out")
+    page = paths[0].read_text(encoding="utf-8")
+    assert "nan" not in re.sub(r"<script.*?</script>|<[^>]+>", " ", page, flags=re.DOTALL).lower()
+    assert "<b>&amp;$" not in page
+    terminal = render_terminal(c, 80, ascii_only=True)
+    assert terminal.isascii()
+    json.loads(paths[1].read_bytes(), parse_constant=pytest.fail)
+
+
+def test_the_files_read_back_as_the_tables(make, tmp_path):
+    c = make()
+    html, content, csv = write_comparison(c, tmp_path)
+    assert (html.name, content.name, csv.name) == ("compare.html", "compare.json", "compare.csv")
+    told = json.loads(content.read_text(encoding="utf-8"))
+    assert told["schema"] == 1
+    assert told["penalties"] == ["l2", "l1"]
+    for row, expected in zip(told["table"], c.table.to_dict("records"), strict=True):
+        assert row["penalty"] == expected["penalty"]
+        assert row["best_lambda"] == expected["best_lambda"]
+        assert row["one_se_zeros"] == expected["one_se_zeros"]
+    assert [row["holm"] for row in told["pairs"]] == list(c.pairs["holm"])
+    rows = pd.read_csv(csv)
+    assert list(rows["penalty"]) == [BASELINE, *["l2"] * 25, *["l1"] * 25]
+    for form, t in c.estimates.items():
+        own = rows[rows["penalty"] == form]
+        assert np.allclose(own["validation"], t.strengths["validation"][1:])
+        assert list(own.loc[own["is_one_se"], "lambda"]) == [t.one_se_lambda]
+
+
+def test_the_terminals_table_fits(make):
+    c = make(("l2", "l2-loss", "l2-decoupled", "l1", "elastic"))
+    text = render_terminal(c, 100, ascii_only=False)
+    assert max(map(len, text.splitlines())) <= 100
+    for form in c.forms:
+        assert any(line.startswith(form_title(form)) for line in text.splitlines())
