@@ -17,8 +17,12 @@ import optuna
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from l2tune.analysis.comparison import Comparison
+from l2tune.analysis.estimates import Estimates
 from l2tune.metrics import Metric
 from l2tune.objectives.pareto import TradeoffObjective
+from l2tune.records.tables import read_study
+from l2tune.report.comparison_files import write_comparison
 from l2tune.report.dashboard import publish
 from l2tune.tradeoff import Tradeoff
 
@@ -105,6 +109,28 @@ def test_a_phone_need_not_scroll_sideways(browser: Browser, report: str) -> None
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     widths = page.eval_on_selector_all(".figure .main-svg", "all => all.map(e => e.getBoundingClientRect().right)")
     assert max(widths) <= 390
+    assert said == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_comparison_is_drawn_and_fits(
+    browser: Browser, make_study: Callable[..., optuna.Study], tmp_path: Path, width: int
+) -> None:
+    sides = {}
+    for form, zeros in (("l2", 0.0), ("l1", 0.8)):
+        study = make_study(
+            lambda s: 0.1 + s,
+            lambda s: 0.01 + s,
+            settings={"penalty": form, "lambda_range": (1e-6, 1.0)},
+            zeros=lambda s, share=zeros: share if s else 0.0,
+        )
+        sides[form] = Estimates.from_record(read_study(study))
+    page, said = opened(
+        browser, write_comparison(Comparison("both", sides), tmp_path)[0].as_uri(), width=width, figures=7
+    )
+    drawn = page.eval_on_selector_all(".figure", "all => all.filter(e => e.querySelector('.trace')).map(e => e.id)")
+    assert set(drawn) == {"curves", "norm", "zeros", "layers-0", "weights-best", "weights-one_se", "network"}
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert said == []
 
 
