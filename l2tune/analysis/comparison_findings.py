@@ -132,15 +132,15 @@ def _sparse(c: Comparison) -> Iterator[Finding]:
     """Which form buys zeros without losing anything that can be measured; or what its zeros cost."""
     found = [one for choice in CHOICES for one in _sparse_at(c, choice)]
     free = [one for one in found if not one.is_worse]
+    close = [one for one in free if _is_close(c, one)]
     if free:
-        one = max(free, key=lambda s: s.zeros)
-        errors = one.pair["standard_error"], _by_form(c)[one.other][f"{one.choice}_standard_error"]
-        close = one.excess <= min(map(float, errors))  # of the difference, which may tell little, and of the other's
+        one = _smallest(c, close or free)
         title, other = form_title(one.form), form_title(one.other)
         judged = f"as good as {other} within one standard error" if close else f"not measurably worse than {other}"
         text = (
             f"At {CHOICES[one.choice]} {title} is {judged} ({_beside(c, one)}) and leaves {_zero(one.zeros)} of its "
-            f"weights exactly zero, against {_zero(one.other_zeros)}: take {title} if size matters."
+            f"weights exactly zero, against {_zero(one.other_zeros)}: take {title} if size matters"
+            f"{'.' if close else ' more than such a difference.'}"
         )
         yield Finding("sparse-as-good", "shape", text)
     elif found:
@@ -152,6 +152,19 @@ def _sparse(c: Comparison) -> Iterator[Finding]:
             f"({_beside(c, one)})."
         )
         yield Finding("sparse-costs", "shape", text)
+
+
+def _is_close(c: Comparison, one: _Sparse) -> bool:
+    """Whether it is as good within one standard error: of the difference, which may tell little, and of the other's."""
+    errors = one.pair["standard_error"], _by_form(c)[one.other][f"{one.choice}_standard_error"]
+    return one.excess <= min(map(float, errors))
+
+
+def _smallest(c: Comparison, found: Sequence[_Sparse]) -> _Sparse:
+    """The one with most zeros; of those with about as many, the best."""
+    most, table = max(one.zeros for one in found), _by_form(c)
+    near = [one for one in found if one.zeros > most - FEWER]
+    return min(near, key=lambda one: c.metric.cost(float(table[one.form][f"{one.choice}_value"])))
 
 
 def _sparse_at(c: Comparison, choice: Choice) -> Iterator[_Sparse]:

@@ -153,6 +153,34 @@ def test_sparse_and_as_good_is_recommended_and_sparse_and_worse_is_not(make):
     assert "take L1" not in told
 
 
+def test_what_is_only_not_measurably_worse_is_not_called_as_good(make):
+    l2 = make("l2", noise=0.002, seed=4)
+    forms = {"l2": l2, "l1": make("l1", zeros=sparse, depth=0.04, noise=0.2, seed=5)}
+    c = Comparison("a", forms)
+    pairs, table = c.pairs.set_index("choice"), c.table.set_index("penalty")
+    assert set(pairs["better"]) == {""}
+    for choice in CHOICES:  # else this is no case of it
+        excess = table.loc["l1", f"{choice}_value"] - table.loc["l2", f"{choice}_value"]
+        assert excess > table.loc["l2", f"{choice}_standard_error"]
+    told = comparison_verdict(c)
+    assert "L1 is not measurably worse than L2" in told
+    assert told.count("take L1 if size matters more than such a difference.") == 1
+
+
+def test_of_forms_with_about_as_many_zeros_the_better_one_is_recommended(make):
+    luck = {"noise": 0.002, "seed": 4}
+    forms = {
+        "l2": make("l2", **luck),
+        "l1": make("l1", zeros=sparse, **luck),
+        "elastic": make("elastic", zeros=lambda s: min(1.0, 1.02 * sparse(s)), level=0.2001, **luck),
+    }
+    c = Comparison("a", forms)
+    table = c.table.set_index("penalty")
+    assert table.loc["elastic", "one_se_zeros"] > table.loc["l1", "one_se_zeros"]
+    assert table.loc["elastic", "one_se_value"] > table.loc["l1", "one_se_value"]
+    assert "take L1 if size matters." in comparison_verdict(c)
+
+
 _SPARSE = {
     "sparse-as-good": re.compile(
         r"At λ_\w+ ([\w ]+?) is (?:as good as|not measurably worse than) ([\w ]+?)(?: within one| \()"
