@@ -124,7 +124,9 @@ def curves_figure(c: Comparison) -> go.Figure | None:
 
 
 def bought_figure(c: Comparison, column: str, title: str, *, percent: bool = False) -> go.Figure | None:
-    """The validation metric of every λ over something that λ buys, joined in λ's order; with standard errors.
+    """The validation metric of every λ with all folds over something that λ buys, in λ's order, with standard errors.
+
+    None where nothing is bought, as no zeros are by L2.
 
     Args:
         column: Of `Estimates.strengths`.
@@ -133,12 +135,11 @@ def bought_figure(c: Comparison, column: str, title: str, *, percent: bool = Fal
     """
     figure, drawn = canvas(), 0
     for form, t in estimated(c):
-        rows = t.strengths[
-            (t.strengths["lambda"] > 0) & t.strengths["validation"].notna() & t.strengths[column].notna()
-        ]
+        whole = t.strengths[(t.strengths["lambda"] > 0) & t.strengths["complete"].astype(bool)]
+        rows = whole[whole[column].notna()]  # the mean of a λ that lacks folds has the luck of those that it has
         if len(rows):
             _points(figure, c, form, rows, rows[column], title, percent=percent)
-            drawn += 1
+            drawn += bool((rows[column] > 0).any())
     base = None if c.baseline is None else c.baseline.row(0.0)
     if not drawn:
         return None

@@ -9,9 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from l2tune.analysis.comparison import BASELINE, Comparison
+from l2tune.analysis.comparison import BASELINE, CHOICES, Comparison
 from l2tune.analysis.comparison_findings import comparison_findings
+from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import in_brief
+from l2tune.analysis.weight_counts import counted_layers, counted_weights
+from l2tune.members import MAGNITUDE_EDGES
 from l2tune.report.files import write_atomically
 
 COMPARE_SCHEMA = 1
@@ -51,7 +54,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     contents = {
         "compare.html": render(comparison).encode(),
         "compare.json": comparison_json(comparison),
-        "compare.csv": every_strength(comparison).to_csv(index=False).encode(),
+        "compare.csv": _bytes(every_strength(comparison).to_csv(index=False)),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
@@ -69,6 +72,7 @@ def comparison_json(c: Comparison) -> bytes:
     | `metric` | `Metric.asdict()` |
     | `verdict`, `findings` | in words |
     | `table`, `pairs` | one object per row |
+    | `magnitude_edges`, `magnitudes` | of |w|; at each chosen λ all folds' `weights`, `zeros`, and `counts` between |
     """
     found = tuple(comparison_findings(c))
     content = {
@@ -81,12 +85,18 @@ def comparison_json(c: Comparison) -> bytes:
         "findings": [{"kind": finding.kind, "part": finding.part, "text": finding.text} for finding in found],
         "table": _plain_rows(c.table),
         "pairs": _plain_rows(c.pairs),
+        "magnitude_edges": [float(edge) for edge in MAGNITUDE_EDGES],
+        "magnitudes": _magnitudes(c),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode()
+    return _bytes(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def every_strength(c: Comparison) -> pd.DataFrame:
-    """One row per form and λ, means over folds, λ = 0 once; `is_best` and `is_one_se` mark the chosen ones."""
+    """One row per form and λ, means over folds, λ = 0 once; `is_best` and `is_one_se` mark the chosen ones.
+
+    Of each layer that was counted, `zeros:LAYER` is the share of its weights that are exactly zero, and
+    `dead_units:LAYER` that of its units that are dead.
+    """
     parts = []
     for form in (BASELINE, *c.estimates):
         t = c.of(form)
@@ -97,8 +107,38 @@ def every_strength(c: Comparison) -> pd.DataFrame:
         part.insert(0, "penalty", form)
         part["is_best"] = form != BASELINE and part["lambda"] == c.strength(form, "best")
         part["is_one_se"] = form != BASELINE and part["lambda"] == c.strength(form, "one_se")
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+        parts.append(part.merge(_by_layer(t), how="left", left_on="lambda", right_index=True))
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def _by_layer(t: Estimates) -> pd.DataFrame:
+    """λ → shares of zeros and of dead units of each layer, means over the folds."""
+    layers = counted_layers(t)
+    sums = layers.groupby(["lambda", "layer"], sort=False)[["weights", "zeros", "units", "dead_units"]].sum()
+    columns: dict[str, pd.Series[float]] = {}
+    for layer in dict.fromkeys(layers["layer"]):
+        own = sums.xs(layer, level="layer")
+        columns[f"zeros:{layer}"] = own["zeros"] / own["weights"]
+        columns[f"dead_units:{layer}"] = own["dead_units"] / own["units"]
+    return pd.DataFrame(columns, dtype=float)
+
+
+def _magnitudes(c: Comparison) -> list[dict[str, Any]]:
+    """How many weights the folds' networks have in each bin, at every chosen strength; λ = 0 once."""
+    chosen = [(BASELINE, 0.0)] if c.baseline is not None else []
+    chosen += [(form, c.strength(form, choice)) for form in c.estimates for choice in CHOICES]
+    rows = []
+    for form, strength in dict.fromkeys(chosen):
+        counted = counted_weights(c.of(form), strength)
+        if counted is not None:
+            row = {"penalty": form, "lambda": strength, "weights": counted.weights, "zeros": counted.zeros}
+            rows.append(row | {"counts": counted.counts.astype(int).tolist()})
+    return rows
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8; half a character, as a name may have, is written `\\udc80`."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

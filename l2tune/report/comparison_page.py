@@ -15,7 +15,7 @@ from l2tune.metrics import BUILT_IN, Metric
 from l2tune.penalty.strength import format_lambda
 from l2tune.report import comparison_figures as curves
 from l2tune.report import comparison_weights_figures as weights
-from l2tune.report.again import is_search, known_settings
+from l2tune.report.again import again, is_search, known_settings
 from l2tune.report.labels import UNKNOWN, for_html, metric_title, scores_column, strengths_column
 from l2tune.report.page import Columns, lines, note, numbers, page, rest, section, table
 from l2tune.settings import DEFAULT_L1_RATIO, build
@@ -67,7 +67,7 @@ _CURVES = (
     "next figures lay the forms side by side by what λ buys."
 )
 _BOUGHT = (
-    "Each point is one λ, means over the folds done, joined in the order of λ: what a network of this norm predicts. "
+    "Each point is one λ with all folds, joined in the order of λ: what a network of this norm predicts. "
     "Where networks learn next to nothing they leave the picture."
 )
 _LAYERS = (
@@ -211,17 +211,20 @@ def _pairs(c: Comparison) -> str:
 def _again(c: Comparison) -> str:
     record = c.first.record
     studies = ", ".join(t.record.name for t in c.estimates.values())
-    listings = [f"l2tune report {shlex.quote(c.name)}"]
-    if is_search(record):
+    found = again(record)
+    notes, listings = list(found.notes), list(found.listings)
+    if is_search(record) and listings[0].startswith("l2tune "):
         command = build(known_settings(record) | {"study": c.name, "out": None}).command()
-        listings.insert(0, _comparing(command, c))
+        listings = [_comparing(command, c)]
+    listings.append(f"l2tune report {shlex.quote(c.name)}")
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     text = (
         f"The studies are {studies}. Every number of this page comes from them alone: `l2tune report` makes it again, "
         "without training."
     )
     code = "".join(f"<pre>{lines(listing)}</pre>" for listing in listings)
-    return f"<h2>To do it again</h2>{note(text)}{code}{note(versions)}"
+    told = "".join(f"<p>{for_html(one)}</p>" for one in notes)
+    return f"<h2>To do it again</h2>{note(text)}{told}{code}{note(versions)}"
 
 
 def _comparing(command: str, c: Comparison) -> str:

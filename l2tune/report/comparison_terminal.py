@@ -6,13 +6,14 @@ import math
 import shutil
 import sys
 import textwrap
+from collections.abc import Mapping, Sequence
 
 from l2tune.analysis.comparison import BASELINE, Comparison, form_title
 from l2tune.analysis.comparison_findings import comparison_verdict
 from l2tune.analysis.wording import percentage
 from l2tune.metrics import BUILT_IN
 from l2tune.report.labels import UNKNOWN, metric_title, scores_column, strengths_column
-from l2tune.terminal_text import printable, readable
+from l2tune.terminal_text import one_line, readable
 
 
 def render_terminal(c: Comparison, width: int | None = None, *, ascii_only: bool | None = None) -> str:
@@ -26,11 +27,12 @@ def render_terminal(c: Comparison, width: int | None = None, *, ascii_only: bool
     if ascii_only is None:
         ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
     encoding = "ascii" if ascii_only else "utf-8"
-    text = "\n".join(textwrap.wrap(readable(comparison_verdict(c), encoding), width))
-    return readable(printable(f"{text}\n\n{_table(c)}\n"), encoding)
+    text = "\n".join(textwrap.wrap(_cell(comparison_verdict(c), encoding), width))
+    return f"{text}\n\n{_table(c, width, encoding)}\n"
 
 
-def _table(c: Comparison) -> str:
+def _table(c: Comparison, width: int, encoding: str) -> str:
+    """What each form has, a row each; columns that the terminal is too narrow for follow below."""
     rows = [row for row in c.table.to_dict("records") if row["penalty"] != BASELINE or c.baseline is not None]
 
     def column(name: str) -> list[float]:
@@ -50,10 +52,34 @@ def _table(c: Comparison) -> str:
         "test loss": scores_column(column("one_se_test_loss"), BUILT_IN["loss"]),
         "test error (%)": scores_column(column("one_se_test_error"), BUILT_IN["error"]),
     }
-    widths = {head: max(map(len, [head, *cells])) for head, cells in columns.items()}
-    lines = ["  ".join(head.rjust(size) for head, size in widths.items())]
-    for place in range(len(rows)):
-        texts = {head: cells[place] for head, cells in columns.items()}
-        lines.append("  ".join(f"{t:>{widths[head]}}" if head else f"{t:<{widths[head]}}" for head, t in texts.items()))
+    shown = {_cell(head, encoding): [_cell(text, encoding) for text in cells] for head, cells in columns.items()}
     title = f"Validation {metric_title(c.metric)} at λ_best; zeros and the network trained on all images at λ_1se:"
-    return "\n".join([title, *lines])
+    lines = textwrap.wrap(_cell(title, encoding), width)
+    for place, block in enumerate(_blocks(shown, width)):
+        lines += [""] * (place > 0) + block
+    return "\n".join(lines)
+
+
+def _blocks(columns: Mapping[str, Sequence[str]], width: int) -> list[list[str]]:
+    """The table's lines, in as many parts as it takes to be no wider; each has the first column."""
+    widths = {head: max(map(len, [head, *cells])) for head, cells in columns.items()}
+    first, *others = columns
+    parts: list[list[str]] = [[]]
+    for head in others:
+        if parts[-1] and widths[first] + sum(2 + widths[other] for other in (*parts[-1], head)) > width:
+            parts.append([])
+        parts[-1].append(head)
+    return [
+        [
+            "  ".join(
+                [names.ljust(widths[first]), *(cell.rjust(widths[h]) for h, cell in zip(part, cells, strict=True))]
+            )
+            for names, *cells in zip(*([head, *columns[head]] for head in (first, *part)), strict=True)
+        ]
+        for part in parts
+    ]
+
+
+def _cell(text: str, encoding: str) -> str:
+    """As the terminal shows it, so that its width is known."""
+    return readable(one_line(text), encoding)

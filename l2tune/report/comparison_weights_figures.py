@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from l2tune.analysis.comparison import BASELINE, Choice, Comparison, form_title
 from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.weight_counts import counted_layers, counted_weights
 from l2tune.analysis.wording import percentage
 from l2tune.members import MAGNITUDE_EDGES
 from l2tune.metrics import BUILT_IN
@@ -85,10 +86,10 @@ def magnitudes_figure(c: Comparison, choice: Choice) -> go.Figure | None:
     figure, drawn = canvas("|w| (log scale)", "share of the weights"), 0
     highest = 0.0
     for form in (BASELINE, *c.forms):
-        counted = _counts(c.of(form), c.strength(form, choice))
+        counted = counted_weights(c.of(form), c.strength(form, choice))
         if counted is None:
             continue
-        shares, zeros = counted
+        shares, zeros = counted.shares, counted.zeros / counted.weights
         look, drawn = style_of(form), drawn + 1
         highest = max(highest, float(shares.max()))
         strength = c.strength(form, choice)
@@ -156,21 +157,5 @@ def network_figure(c: Comparison) -> go.Figure | None:
 
 def _layers(t: Estimates) -> pd.DataFrame:
     """One row per λ > 0, fold and layer whose zeros were counted."""
-    rows = t.record.layers
-    known = rows[(rows["lambda"] > 0) & rows["zeros"].notna() & rows["weights"].notna()]
-    return known.drop_duplicates(["lambda", "fold", "layer"], keep="last")
-
-
-def _counts(t: Estimates | None, strength: float) -> tuple[np.ndarray, float] | None:
-    """Share of the weights in each bin, and of exact zeros, over the folds at a λ; None where not counted."""
-    if t is None:
-        return None
-    rows, layers = t.record.magnitudes, t.record.layers
-    rows = rows[rows["lambda"] == strength].drop_duplicates("fold", keep="last")
-    own = layers[(layers["lambda"] == strength) & layers["weights"].notna()]
-    own = own.drop_duplicates(["fold", "layer"], keep="last")
-    counts = [np.asarray(counted, float) for counted in rows["counts"] if counted]
-    if not counts or not len(own):
-        return None
-    weights, zeros = float(own["weights"].sum()), float(own["zeros"].sum())
-    return np.sum(counts, axis=0) / weights, zeros / weights
+    rows = counted_layers(t)
+    return rows[rows["lambda"] > 0]

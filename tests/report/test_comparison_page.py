@@ -167,9 +167,54 @@ def test_the_files_read_back_as_the_tables(make, tmp_path):
         assert list(own.loc[own["is_one_se"], "lambda"]) == [t.one_se_lambda]
 
 
-def test_the_terminals_table_fits(make):
+@pytest.mark.parametrize("width", [100, 80, 50])
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_the_terminals_table_fits_and_its_columns_end_together(make, width, ascii_only):
     c = make(("l2", "l2-loss", "l2-decoupled", "l1", "elastic"))
-    text = render_terminal(c, 100, ascii_only=False)
-    assert max(map(len, text.splitlines())) <= 100
-    for form in c.forms:
-        assert any(line.startswith(form_title(form)) for line in text.splitlines())
+    text = render_terminal(c, width, ascii_only=ascii_only)
+    assert max(map(len, text.splitlines())) <= width
+    _, *blocks = text.rstrip().split("\n\n")
+    for block in blocks:
+        head, baseline, *rows = block.splitlines()[-len(c.forms) - 2 :]
+        assert len({len(line) for line in (head, baseline, *rows)}) == 1
+        for form, line in zip(c.forms, rows, strict=True):
+            assert line.startswith(form_title(form))
+
+
+def test_half_a_character_in_a_name_is_written_out(make, tmp_path):
+    _, content, csv = write_comparison(make(name="\udc80"), tmp_path)
+    assert json.loads(content.read_text(encoding="utf-8"))["name"] == "\udc80"
+    csv.read_text(encoding="utf-8")
+
+
+def test_what_buys_no_zeros_has_no_figure_of_zeros(make):
+    c = make(("l2", "l2-decoupled"))
+    assert comparison_figures.bought_figure(c, "zero_fraction", "x") is None
+    assert 'id="zeros"' not in render(c)
+    assert comparison_weights_figures.forms_with_zeros(c) == []
+
+
+def test_what_lacks_folds_is_not_joined_to_what_has_them(make):
+    c = make(fold_limit=lambda strength: 2 if strength > 0.01 else 5)
+    figure = comparison_figures.bought_figure(c, "weight_norm", "x")
+    for form, t in c.estimates.items():
+        rows = t.strengths[(t.strengths["lambda"] > 0) & t.strengths["complete"]]
+        (bought,) = traces(figure, form_title(form))
+        assert 0 < len(rows) < len(t.strengths) - 1
+        assert np.allclose(bought.x, rows["weight_norm"], rtol=1e-4)
+
+
+def test_what_the_figures_of_weights_show_is_in_the_files(make, tmp_path):
+    c = make()
+    _, content, csv = write_comparison(c, tmp_path)
+    rows = pd.read_csv(csv)
+    own = rows[rows["penalty"] == "l1"]
+    assert np.allclose(own["zeros:fc1"], [round(1000 * sparse(x)) / 1000 for x in own["lambda"]])
+    assert np.allclose(own["dead_units:fc1"], [int(10 * sparse(x)) / 20 for x in own["lambda"]])
+    told = json.loads(content.read_text(encoding="utf-8"))
+    chosen = {(form, c.strength(form, choice)) for form in c.forms for choice in ("best", "one_se")}
+    assert {(row["penalty"], row["lambda"]) for row in told["magnitudes"]} == {(BASELINE, 0.0), *chosen}
+    last = told["magnitudes"][-1]
+    assert last["lambda"] == c.strength("l1", "one_se")
+    assert sum(last["counts"]) + last["zeros"] == last["weights"] == 5 * 1100
+    assert len(told["magnitude_edges"]) == len(last["counts"]) + 1
