@@ -99,8 +99,8 @@ def _answer(c: Comparison) -> Finding:
     rest = len(pairs) - len(better)
     named = [form for form in known if form in beaten or any(row["better"] == form for row in better)]
     text = (
-        f"Measurably different at their best λ ({_values(c, named)}): {listed(clauses)}; the other {rest} of "
-        f"{count(len(pairs), 'pair')} cannot be told apart"
+        f"Measurably different at their best λ ({_values(c, named)}; p after Holm's correction): {listed(clauses)}; "
+        f"the other {rest} of {count(len(pairs), 'pair')} cannot be told apart"
     )
     untested = len(pairs) - len(tested)
     text += f", {untested} of them for lack of folds that did not diverge" if untested else ""

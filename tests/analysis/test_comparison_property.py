@@ -17,7 +17,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.records.refits import RefitRecord, write_refit
 from l2tune.records.tables import read_study
 
-STRENGTHS = (0.0, *map(float, np.geomspace(1e-6, 1, 13)))
+STRENGTHS = (0.0, *map(float, np.geomspace(1e-6, 1, 25)))
 FORMS = ("l2", "l2-loss", "l2-decoupled", "l1", "elastic")
 TITLES = {form_title(form).lower(): form for form in FORMS}
 NAME = "(?:L2 in the loss|decoupled L2|L2|L1|elastic net)"
@@ -241,7 +241,8 @@ def read_best_form(r: Truth, text: str) -> None:
 @reads("some-better")
 def read_some_better(r: Truth, text: str) -> None:
     found = match(
-        r"Measurably different at their best λ \((?P<values>validation .*?)\): (?P<clauses>.*?)"
+        r"Measurably different at their best λ \((?P<values>validation .*?); p after Holm's correction\): "
+        r"(?P<clauses>.*?)"
         r"(?:; the other (?P<rest>\d+) of (?P<of>\d+) pairs? cannot be told apart"
         r"(?:, (?P<untested>\d+) of them for lack of folds that did not diverge)?)?\.",
         text,
@@ -492,29 +493,30 @@ def random_comparison(make_study: Callable, seed: int) -> Truth:
     rng = np.random.default_rng(seed)
     folds = int(rng.choice([2, 3, 5, 5, 10]))
     metric = str(rng.choice(["loss", "loss", "error"]))
-    forms = [str(form) for form in rng.permutation(FORMS)[: int(rng.integers(1, 5))]]
-    level = float(rng.choice([0.2, 0.2, 0.2, 2.35]))
+    sound = rng.random() < 0.6
+    folds = max(folds, 3) if sound else folds
+    forms = [str(form) for form in rng.permutation(FORMS)[: int(rng.integers(2 if sound else 1, 5))]]
+    level = 0.2 if sound else float(rng.choice([0.2, 0.2, 2.35]))
     flat = level > 2 or rng.random() < 0.2
-    breaks = float(rng.choice([0, 0, 0, 0.1, 0.4]))
-    baseline = rng.random() < 0.9
+    breaks = 0.0 if sound else float(rng.choice([0, 0.1, 0.4]))
+    baseline = sound or rng.random() < 0.9
+    noises = [0.0002, 0.002, 0.02] if sound else [0.002, 0.02, 0.1]
     sides = {}
     for place, form in enumerate(forms):
         zeros = (lambda s: 0.0) if form.startswith("l2") else sparse if rng.random() < 0.8 else few
         depth = 0.0 if flat else float(rng.choice([0.0, 0.02, 0.06, 0.1]))
-        tried = [s for s in STRENGTHS if (s and rng.random() < 0.8) or (s == 0 and baseline)]
-        state = rng.choice(["whole", "whole", "whole", "raced", "raced", "begun", "broken", "broken above"])
+        tried = [s for s in STRENGTHS if (s and (sound or rng.random() < 0.8)) or (s == 0 and baseline)]
+        state = "whole" if sound and rng.random() < 0.9 else rng.choice(["whole", "raced", "begun", "broken", "above"])
         tried = ([0.0] if baseline else tried[:2]) if state == "begun" and rng.random() < 0.5 else tried
         limits = {s: int(rng.integers(1, folds + 1)) for s in tried}
-        bad = (
-            {"broken": lambda s: True, "broken above": lambda s: s > 0}.get(str(state)) if rng.random() < 0.5 else None
-        )
+        bad = {"broken": lambda s: True, "above": lambda s: s > 0}.get(str(state)) if rng.random() < 0.5 else None
         study = make_study(
             partial(course, at=float(10 ** rng.uniform(-4, -1)), depth=depth, level=level),
             lambda s: 0.01 + 0.5 * min(s, 1.0),
             strengths=tried,
             folds=folds,
             metric=metric,
-            noise=float(rng.choice([0.0002, 0.002, 0.02, 0.1])),
+            noise=float(rng.choice(noises)),
             zeros=zeros,
             fold_limit=limits.__getitem__ if state == "raced" else lambda s: 99,
             diverged=bad or (lambda s: bool(s >= 1e-3 and rng.random() < breaks)),
