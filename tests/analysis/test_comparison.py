@@ -259,3 +259,91 @@ def pair_of(c, choice, one, two):
 def test_only_lambda_zero_has_been_run(make):
     sides = {form: make(form, strengths=(0.0,), refit=False) for form in ("l2", "l1")}
     assert comparison_verdict(Comparison("a", sides)).startswith("No form can be named yet")
+
+
+def test_where_a_fold_diverged_no_form_is_compared(make):
+    folds = iter([False, False, True, False, False])
+
+    def one_fold(strength):  # is asked once for each fold, then once more
+        return strength == STRENGTHS[12] and next(folds, False)
+
+    l2, whole = make("l2", depth=0.02, noise=0.0002), make("l1", depth=0.1, noise=0.0002)
+    assert set(Comparison("a", {"l2": l2, "l1": whole}).pairs["better"]) == {"l1"}
+    broken = make("l1", depth=0.1, noise=0.0002, diverged=one_fold)
+    broken = replace(broken, best_lambda=STRENGTHS[12])  # as where nothing else was run
+    c = Comparison("a", {"l2": l2, "l1": broken})
+    row = c.pairs.to_dict("records")[0]
+    assert math.isnan(row["p"])
+    assert row["reason"] == "L1 diverged on 1 of 5"
+    assert row["better"] == ""
+    told = {finding.kind: finding.text for finding in comparison_findings(c)}
+    assert "not-compared" in told
+    assert "not to be tested for lack of folds that did not diverge with L1" in told["against-zero"]
+
+
+def test_a_form_that_lacks_folds_is_told_apart_on_those_it_has(make):
+    short = make("l1", level=0.3, noise=0.0002, fold_limit=lambda strength: 3 if strength else 5)
+    c = Comparison("a", {"l2": make("l2", noise=0.0002), "l1": short})
+    row = c.pairs.to_dict("records")[0]
+    assert (row["folds"], row["better"]) == (3, "l2")
+    told = next(comparison_findings(c))
+    assert told.kind == "some-better"
+    assert f"L2 is better than L1 (by {row['difference']:.3g} nats on 3 of 5 folds, " in told.text
+    assert re.search(r"0\.\d+ nats with L2 and about 0\.\d+ nats with L1; p after Holm's correction", told.text)
+
+
+def test_one_test_is_not_called_each_and_less_than_a_thousandth_is_not_or_less(make):
+    luck = {"noise": 0.0002, "seed": 4}
+    two = {"l2": make("l2", depth=0.1, **luck), "l1": make("l1", depth=0.02, **luck)}
+    assert re.search(
+        r"at their best λ \(p < 0\.001 after Holm's correction\)", comparison_verdict(Comparison("a", two))
+    )
+    three = two | {"elastic": make("elastic", depth=0.04, **luck)}
+    told = comparison_verdict(Comparison("a", three))
+    assert "L2 is better than L1 (p < 0.001)" in told or "(each p < 0.001 after Holm's correction)" in told
+    assert "or less" not in told
+
+
+def test_l1_that_is_too_weak_for_zeros_is_not_said_to_make_weights_small_only(make):
+    told = {f.kind: f.text for f in comparison_findings(Comparison("a", {"l2": make("l2"), "l1": make("l1")}))}
+    assert told["no-zeros"] == "No weight is exactly zero at λ_1se with L2 and L1."
+    told = {f.kind: f.text for f in comparison_findings(Comparison("a", {"l2": make("l2")}))}
+    assert told["no-zeros"] == "No weight is exactly zero at λ_1se with L2: it makes weights small only."
+
+
+def test_a_form_of_which_only_lambda_zero_did_not_diverge_has_no_best(make):
+    c = Comparison("a", {"l2": make("l2"), "l1": make("l1", diverged=lambda s: s > 0)})
+    assert math.isnan(c.strength("l1", "best"))
+    texts = [finding.text for finding in comparison_findings(c)]
+    assert "L1: every fit above λ = 0 diverged." in texts
+    assert "nothing to compare L2 with" in texts[0]
+
+
+def test_a_form_that_is_measurably_worse_than_one_that_lacks_folds_is_not_recommended_for_its_zeros(make):
+    luck = {"noise": 0.0002, "seed": 4}
+    best = make("l2-loss", depth=0.1, fold_limit=lambda strength: 4 if strength else 5, **luck)
+    c = Comparison("a", {"l2-loss": best, "l2": make("l2", **luck), "l1": make("l1", zeros=sparse, **luck)})
+    row = pair_of(c, "best", "l2-loss", "l1")
+    assert row["better"] == "l2-loss"
+    assert "take L1 if size matters" not in comparison_verdict(c)
+
+
+def test_other_data_are_refused(make):
+    other = make("l1")
+    record = replace(other.record, data={**other.record.data, "fingerprint": "abc"})
+    with pytest.raises(UserError, match="cannot be compared by fold: the data of l2 is"):
+        Comparison("a", {"l2": make("l2"), "l1": replace(other, record=record)})
+
+
+def test_dead_units_and_what_is_kept_are_counted(make):
+    t = make("l1", zeros=sparse)
+    c = Comparison("a", {"l2": make("l2"), "l1": t})
+    rows = c.table.set_index("penalty")
+    for choice in CHOICES:
+        share = sparse(c.strength("l1", choice))
+        assert rows.loc["l1", f"{choice}_units"] == 30
+        assert rows.loc["l1", f"{choice}_dead_units"] == int(10 * share)
+        dead = round(1000 * share) // 100
+        assert rows.loc["l1", f"{choice}_kept"] == 1130 - 1000 * dead / 20
+        assert rows.loc["l2", f"{choice}_kept"] == 1130
+        assert rows.loc["l2", f"{choice}_dead_units"] == 0

@@ -218,3 +218,47 @@ def test_what_the_figures_of_weights_show_is_in_the_files(make, tmp_path):
     assert last["lambda"] == c.strength("l1", "one_se")
     assert sum(last["counts"]) + last["zeros"] == last["weights"] == 5 * 1100
     assert len(told["magnitude_edges"]) == len(last["counts"]) + 1
+
+
+def test_the_csv_has_every_number_of_every_strength(make, tmp_path):
+    c = make(fold_limit=lambda strength: 2 if strength > 0.01 else 5, diverged=lambda strength: strength == 1)
+    rows = pd.read_csv(write_comparison(c, tmp_path)[2])
+    assert (rows["lambda"] == 0).sum() == 1
+    names = {
+        "folds": "folds",
+        "validation": "validation",
+        "standard_error": "validation_se",
+        "train": "train",
+        "zeros": "zero_fraction",
+        "near_zero": "near_zero_fraction",
+        "weight_norm": "weight_norm",
+        "weight_sum": "weight_sum",
+        "input_gradient": "input_gradient_norm",
+        "calibration_error": "calibration_error",
+        "bias_loss": "bias_loss",
+        "variance_loss": "variance_loss",
+        "test_loss": "test_loss",
+        "test_error": "test_error",
+    }
+    for form, t in c.estimates.items():
+        own, expected = rows[rows["penalty"] == form], t.strengths[t.strengths["lambda"] > 0]
+        for name, column in names.items():
+            assert np.allclose(own[name].astype(float), expected[column].astype(float), equal_nan=True), name
+        assert list(own["complete"]) == list(expected["complete"])
+        assert list(own["regime"]) == list(expected["regime"])
+        assert list(own.loc[own["is_best"], "lambda"]) == [t.best_lambda]
+
+
+def test_the_terminal_has_the_tables_numbers(make):
+    c = make()
+    text = render_terminal(c, 100, ascii_only=False)
+    line = next(line for line in text.splitlines() if line.startswith("L1 "))
+    row = c.table.set_index("penalty").loc["l1"]
+    best, one_se, value, _, error, zeros, _, left, share, _, loss, wrong = line.split()[1:]
+    assert float(best) == pytest.approx(row["best_lambda"], rel=6e-3)
+    assert float(one_se) == pytest.approx(row["one_se_lambda"], rel=6e-3)
+    assert float(value) == pytest.approx(row["best_value"], rel=6e-3)
+    assert float(error) == pytest.approx(row["best_standard_error"], rel=6e-2)
+    assert float(zeros) == pytest.approx(100 * row["one_se_zeros"], rel=6e-2)
+    assert (left, share.strip("(")) == ("630", "56")
+    assert (float(loss), float(wrong)) == (0.2, 5)
