@@ -200,10 +200,27 @@ def test_no_sentence_claims_more_than_the_tests_show(make, seed):
         assert "nan" not in text
         for one, two in re.findall(r"([\w ]+?) is better than ([\w ]+?) \(", text):
             assert pair_of(c, "best", titles[last_title(one, titles)], titles[two])["holm"] < 0.05
+        pairs = c.pairs[c.pairs["choice"] == "best"]
+        tested = pairs[pairs["p"].notna()]
         if finding.kind == "none-better":
             assert not any(better)
+            low, high = re.search(r"is ([\d.]+) nats \(.*?\) to ([\d.]+) nats", text).groups()
+            values = table.loc[list(c.estimates), "best_value"]
+            assert (float(low), float(high)) == pytest.approx((values.min(), values.max()), rel=6e-3)
+            assert is_p(tested["holm"].min(), text)
+            assert (f"of {len(pairs)} pair" if len(tested) == len(pairs) else f"tested of {len(pairs)}") in text
         if finding.kind in ("best-form", "some-better"):
             assert any(better)
+            for value, title in re.findall(r"([\d.]+) nats with ([\w ]+?)(?:,| and|\)| at)", text):
+                assert float(value) == pytest.approx(table.loc[titles[title], "best_value"], rel=6e-3)
+        if finding.kind == "best-form":
+            assert len(pairs) - better.count("") >= len(c.forms) - 1
+            assert is_p(tested.loc[tested["better"] != "", "holm"].max(), text)
+        if finding.kind == "some-better":
+            rest = re.search(r"the other (\d+) of (\d+) pairs? cannot", text)
+            assert (int(rest.group(1)) if rest else 0) == better.count("")
+            lacking = re.search(r"(\d+) of them for lack of folds", text)
+            assert (int(lacking.group(1)) if lacking else 0) == len(pairs) - len(tested)
         if finding.kind in _SPARSE:
             choice = "best" if "λ_best" in text else "one_se"
             one, two = (titles[title] for title in _SPARSE[finding.kind].search(text).groups())
@@ -226,6 +243,12 @@ def test_no_sentence_claims_more_than_the_tests_show(make, seed):
                     row = table.loc[titles[last_title(title, titles)]]
                     assert row["gain_holm"] < 0.05
                     assert sign * row["gain"] > 0
+
+
+def is_p(value, text):
+    """Whether the one p that a sentence tells is this."""
+    (sign, told) = re.search(r"p ([=<]) ([\d.e-]+)", text).groups()
+    return value < 0.001 if sign == "<" else float(told) == pytest.approx(value, rel=0.06)
 
 
 def random_comparison(make, rng, seed):
