@@ -42,6 +42,12 @@ def form_title(form: str) -> str:
     return _TITLES.get(form, form)
 
 
+def has_score(t: Estimates) -> bool:
+    """Whether some λ above 0 has a finite score, so that a best one can be named."""
+    seen = t.record.observations
+    return bool(np.isfinite(seen.cost[seen.strength > 0]).any())
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Estimates of several forms, from which everything side by side is computed.
@@ -99,11 +105,11 @@ class Comparison:
         return self.estimates[max(ran, key=lambda form: ran[form])] if ran else None
 
     def strength(self, form: str, choice: Choice) -> float:
-        """λ_best or λ_1se of a form; 0 for λ = 0, NaN where none can be named."""
+        """λ_best or λ_1se of a form; 0 for λ = 0, NaN where none can be named: no λ above 0 has a finite score."""
         if form == BASELINE:
             return 0.0 if self.baseline is not None else math.nan
         t = self.estimates.get(form)
-        if t is None or t.curve is None or not len(t.record.observations.tried):
+        if t is None or not has_score(t):
             return math.nan
         return t.best_lambda if choice == "best" else t.one_se_lambda
 
@@ -173,10 +179,14 @@ class Comparison:
         return pd.concat(tables, ignore_index=True)
 
     def difference(self, first: str, second: str, choice: Choice) -> PairedDifference | None:
-        """A form against another one (or λ = 0), paired by fold; above 0 where the first is better."""
+        """A form against another one (or λ = 0), paired by fold; above 0 where the first is better.
+
+        None without two folds of both, and where a fold of either diverged: those left are the ones that went well.
+        """
         if not (math.isfinite(self.strength(first, choice)) and math.isfinite(self.strength(second, choice))):
             return None
-        return compare(self.costs(first, choice), self.costs(second, choice), self.first.size_ratio)
+        costs = self.costs(first, choice), self.costs(second, choice)
+        return None if np.isinf(costs).any() else compare(*costs, self.first.size_ratio)
 
     def _row(self, form: str) -> dict[str, Any]:
         t, own = self.of(form), self.strength(form, "best")

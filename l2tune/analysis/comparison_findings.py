@@ -11,7 +11,7 @@ from typing import Any
 
 from l2tune.analysis import caveats
 from l2tune.analysis.answer import has_learned
-from l2tune.analysis.comparison import BASELINE, CHOICES, Choice, Comparison, form_title
+from l2tune.analysis.comparison import BASELINE, CHOICES, Choice, Comparison, form_title, has_score
 from l2tune.analysis.finding import Finding
 from l2tune.analysis.findings import in_brief
 from l2tune.analysis.naming import Naming
@@ -30,6 +30,9 @@ from l2tune.penalty.strength import format_lambda
 
 FEWER = 0.05
 """So much larger the share of zeros must be to count as a smaller network."""
+
+_SPARSE_FORMS = {"l1", "elastic"}
+"""Forms that make weights exactly zero where λ is large enough."""
 
 
 def comparison_findings(c: Comparison) -> Iterator[Finding]:
@@ -84,16 +87,15 @@ def _answer(c: Comparison) -> Finding:
         return Finding("none-better", "answer", f"{text}.")
     winner, wins = Counter(str(row["better"]) for row in better).most_common(1)[0]
     beaten = {str(row["second"] if row["better"] == row["first"] else row["first"]) for row in better}
-    if len(better) == wins == len(c.forms) - 1:
+    if len(better) == wins == len(c.forms) - 1 and all(row["folds"] == c.folds for row in better):
         others = [form for form in c.forms if form != winner]
-        highest = p_value(max(float(row["holm"]) for row in better))
         text = (
             f"{_capital(form_title(winner))} is measurably better than {_all_others(others)}: "
-            f"{_values(c, [winner, *others])} at their best λ (each {highest} or less after Holm's "
-            "correction)."
+            f"{_values(c, [winner, *others])} at their best λ "
+            f"({_highest([float(row['holm']) for row in better])} after Holm's correction)."
         )
         return Finding("best-form", "answer", text)
-    clauses = [_clause(row) for row in better]
+    clauses = [_clause(c, row) for row in better]
     rest = len(pairs) - len(better)
     named = [form for form in known if form in beaten or any(row["better"] == form for row in better)]
     text = (
@@ -101,7 +103,7 @@ def _answer(c: Comparison) -> Finding:
         f"{count(len(pairs), 'pair')} cannot be told apart"
     )
     untested = len(pairs) - len(tested)
-    text += f", {untested} of them for lack of folds" if untested else ""
+    text += f", {untested} of them for lack of folds that did not diverge" if untested else ""
     return Finding("some-better", "answer", f"{text if rest else text.partition('; the other 0')[0]}.")
 
 
@@ -177,7 +179,9 @@ def _sparse_at(c: Comparison, choice: Choice) -> Iterator[_Sparse]:
         fewer = [other for other in sound if zeros[other] <= zeros[form] - FEWER]
         if not fewer or zeros[form] >= 1 or not _beats_guessing(c, cost[form]):
             continue
-        others = [c_pair for other in sound if other != form and (c_pair := _pair(c, choice, form, other)) is not None]
+        others = [
+            c_pair for other in c.estimates if other != form and (c_pair := _pair(c, choice, form, other)) is not None
+        ]
         worse = [pair for pair in others if pair["better"] not in ("", form)]
         other = min(fewer, key=lambda f: cost[f])
         if worse:  # than any: then beside the one that it is worse than
@@ -203,10 +207,9 @@ def _zeros(c: Comparison) -> Iterator[Finding]:
     if not known:
         return
     if not some:
-        text = f"No weight is exactly zero at λ_1se with {listed(none)}: it makes weights small only."
-        if len(none) > 1:
-            text = f"No weight is exactly zero at λ_1se with {listed(none)}: they make weights small only."
-        yield Finding("no-zeros", "note", text)
+        small = "it makes weights small only" if len(none) == 1 else "they make weights small only"
+        told = "" if _SPARSE_FORMS & known.keys() else f": {small}"
+        yield Finding("no-zeros", "note", f"No weight is exactly zero at λ_1se with {listed(none)}{told}.")
         return
     shares = [f"{percentage(share)} with {form_title(form)}" for form, share in some.items()]
     text = f"Weights that are exactly zero at λ_1se: {listed(shares)}"
@@ -236,8 +239,9 @@ def _against_baseline(c: Comparison) -> Iterator[Finding]:
     for group, verb in (("better", "measurably better"), ("worse", "measurably worse")):
         clauses += [f"{verb} with {listed(groups[group])}"] if groups[group] else []
     clauses += [f"not measurably different with {listed(groups['equal'])}"] if groups["equal"] else []
-    clauses += [f"no λ beats it with {listed(groups['none'])}"] if groups["none"] else []
-    clauses += [f"not to be tested yet with {listed(groups['untested'])}"] if groups["untested"] else []
+    clauses += [f"λ_best is 0 with {listed(groups['none'])}"] if groups["none"] else []
+    lacking = "not to be tested for lack of folds that did not diverge with"
+    clauses += [f"{lacking} {listed(groups['untested'])}"] if groups["untested"] else []
     if clauses:
         corrected = " (p after Holm's correction)" if groups["better"] or groups["worse"] or groups["equal"] else ""
         yield Finding("against-zero", "gain", f"Against λ = 0, at λ_best{corrected}: {'; '.join(clauses)}.")
@@ -250,16 +254,18 @@ def _missing(c: Comparison) -> Iterator[Finding]:
         yield Finding("missing", "caveat", f"{text}: nothing is known of {'it' if len(names) == 1 else 'them'}.")
     for form, t in c.estimates.items():
         if t.curve is None:
-            text = f"{_capital(form_title(form))}: every fit diverged."
-            yield Finding("all-diverged", "caveat", text)
+            yield Finding("all-diverged", "caveat", f"{_capital(form_title(form))}: every fit diverged.")
         elif not len(t.record.observations.tried):
             text = f"{_capital(form_title(form))}: only λ = 0 has been run so far."
             yield Finding("only-baseline", "caveat", text)
+        elif not has_score(t):
+            text = f"{_capital(form_title(form))}: every fit above λ = 0 diverged."
+            yield Finding("all-diverged", "caveat", text)
 
 
 def _each(c: Comparison) -> Iterator[Finding]:
     """What each form's own study says of its being final; that searches are incomplete, once for all."""
-    searched = {f: t for f, t in c.estimates.items() if t.curve is not None and len(t.record.observations.tried)}
+    searched = {form: t for form, t in c.estimates.items() if has_score(t)}
     own = {form: tuple(caveats.progress(t, Naming(t))) for form, t in searched.items()}
     lacking = [form_title(form) for form, found in own.items() if found]
     if lacking:
@@ -337,23 +343,28 @@ def _pair(c: Comparison, choice: Choice, one: str, other: str) -> dict[str, Any]
 
 
 def _range_of_values(c: Comparison, forms: Sequence[str]) -> str:
-    """`validation loss is from 0.100 (L1) to 0.104 nats (L2)`; from the best to the worst."""
+    """`validation loss is 0.100 nats (L1) to about 0.104 nats (L2)`; from the best to the worst."""
     table = _by_form(c)
     ranked = sorted(forms, key=lambda form: c.metric.cost(float(table[form]["best_value"])))
     first, last = ranked[0], ranked[-1]
-    ends = amounts([float(table[form]["best_value"]) for form in (first, last)], c.metric)
-    unit = unit_of_value(c.metric)
+    ends = _best_values(c, (first, last))
     if ends[0] == ends[1]:
-        return f"validation {c.metric} is {ends[0]}{unit} with all"
-    return f"validation {c.metric} is {ends[0]}{unit} ({form_title(first)}) to {ends[1]}{unit} ({form_title(last)})"
+        return f"validation {c.metric} is {ends[0]} with all"
+    return f"validation {c.metric} is {ends[0]} ({form_title(first)}) to {ends[1]} ({form_title(last)})"
 
 
 def _values(c: Comparison, forms: Sequence[str]) -> str:
-    """`validation loss 0.100 nats with L1, 0.104 nats with L2`."""
-    table = _by_form(c)
-    texts = amounts([float(table[form]["best_value"]) for form in forms], c.metric, unit=True)
+    """`validation loss 0.100 nats with L1 and about 0.104 nats with L2`."""
+    texts = _best_values(c, forms)
     parts = [f"{text} with {form_title(form)}" for form, text in zip(forms, texts, strict=True)]
     return f"validation {c.metric} {listed(parts)}"
+
+
+def _best_values(c: Comparison, forms: Sequence[str]) -> list[str]:
+    """The metric at each λ_best; `about` what is the curve's, for lack of folds."""
+    table = _by_form(c)
+    texts = amounts([float(table[form]["best_value"]) for form in forms], c.metric, unit=True)
+    return [text if table[form]["best_complete"] else f"about {text}" for form, text in zip(forms, texts, strict=True)]
 
 
 def _beside(c: Comparison, one: _Sparse) -> str:
@@ -367,15 +378,32 @@ def _beside(c: Comparison, one: _Sparse) -> str:
 
 
 def _changed(c: Comparison, form: str) -> str:
-    """From λ = 0 to the form's λ_best."""
+    """From λ = 0 to the form's λ_best; by how much, on the folds of both, where either lacks some."""
     table = _by_form(c)
+    if table[form]["gain_folds"] < c.folds:
+        return _on_folds(c, float(table[form]["gain"]), int(table[form]["gain_folds"]))
     values = [float(table[name]["best_value"]) for name in (BASELINE, form)]
     return change(values[0], values[1], c.metric)
 
 
-def _clause(row: Mapping[str, Any]) -> str:
+def _clause(c: Comparison, row: Mapping[str, Any]) -> str:
     worse = row["second"] if row["better"] == row["first"] else row["first"]
-    return f"{form_title(row['better'])} is better than {form_title(worse)} ({p_value(float(row['holm']))})"
+    few = f"{_on_folds(c, float(row['difference']), int(row['folds']))}, " if row["folds"] < c.folds else ""
+    return f"{form_title(row['better'])} is better than {form_title(worse)} ({few}{p_value(float(row['holm']))})"
+
+
+def _on_folds(c: Comparison, difference: float, folds: int) -> str:
+    """`by 0.012 nats on 3 of 5 folds`: the values of a form with all folds and of one that lacks some are no pair."""
+    by = amount(abs(difference), c.metric, unit=False) + unit_of_difference(c.metric)
+    return f"by {by} on {folds} of {c.folds} folds"
+
+
+def _highest(p_values: Sequence[float]) -> str:
+    """`p = 0.01` of one test; `each p = 0.01 or less`, or `each p < 0.001`, of several."""
+    highest = p_value(max(p_values))
+    if len(p_values) == 1:
+        return highest
+    return f"each {highest}" if "<" in highest else f"each {highest} or less"
 
 
 def _tests(tested: Sequence[Any], pairs: Sequence[Any]) -> str:
