@@ -9,6 +9,8 @@ from cyclopts import Parameter
 from l2tune.commands.flags import with_settings
 from l2tune.settings import build
 
+_FALLING = "Validation loss was still falling when training ended: the estimate is too high, train longer (--epochs)."
+
 
 @with_settings
 def estimate_command(
@@ -37,11 +39,13 @@ def estimate_command(
     estimate = record.first_estimates.get(settings.penalty.form)
     if record.diverged or estimate is None:
         raise UserError("the unregularized fit diverged", "estimate", "lower --lr, or run `l2tune search`")
+    lowest = min(history, key=lambda scores: scores.val_loss).epoch
     decays = settings.penalty.form not in NO_WEIGHT_DECAY
     decay = f" (weight decay ≈ {format_lambda(weight_decay(estimate))} on the penalized weights)" if decays else ""
     print(
         f"λ ≈ {format_lambda(estimate)}{decay}, from one fit of one fold in {record.seconds:.0f} s.\n"
         + (f"From λ_max = {format_lambda(highest)} on all penalized weights are zero.\n" if highest else "")
+        + (f"{_FALLING}\n" if lowest == len(history) else "")
         + "This is rough: expect it within a factor of ten of the best λ, seldom closer than two. "
         "`l2tune search` finds the best λ and how sure it is."
     )

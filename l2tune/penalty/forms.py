@@ -108,6 +108,11 @@ class Form:
         Rögnvaldsson, 'A simple trick for estimating the weight decay parameter' (1998): where validation loss is lowest
         in a fit without a penalty, `λ̂ = ‖∇E(W)‖ / ‖∇P(W)‖` for the objective E + λP. Not finite where P has no slope.
 
+        It is rough. Geometric means over five folds beside the best λ recorded: for L2 off by a factor of 1.1 to 4.3;
+        for L1 3.4e-5 beside 1e-4 on digits, 2.5e-4 on 1,000 of MNIST, where all λ from 0 to 2e-4 are as good. For AdamW
+        0.5 and 1.4 (two seeds) beside 0.46 on 500 digits. Of L1's weights those that it would make zero count, too,
+        though their slopes are smaller than λ: λ̂ tends to be low there.
+
         Args:
             gradients: ∇E(W), each (M, …).
             weights: W, each (M, …).

@@ -203,7 +203,8 @@ def _pairs(c: Comparison) -> str:
         columns[2] = ("first better by", written)
     text = (
         "Paired by fold, corrected resampled t-test (Nadeau and Bengio, 2003), Holm's correction over the pairs (Holm, "
-        "1979). Each λ was chosen on these very folds, so differences are slightly flattered."
+        "1979). Each λ was chosen on these very folds, so differences are slightly flattered. The intervals are of "
+        "single pairs."
     )
     return f"<h2>Every pair</h2>{note(text)}{table(columns)}"
 

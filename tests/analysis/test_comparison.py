@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from l2tune.analysis.comparison import BASELINE, CHOICES, Comparison, form_title
+from l2tune.analysis.comparison import BASELINE, CHOICES, Comparison
 from l2tune.analysis.comparison_findings import comparison_findings, comparison_verdict
 from l2tune.analysis.estimates import Estimates
-from l2tune.analysis.wording import percentage
 from l2tune.errors import UserError
 from l2tune.records.refits import RefitRecord, write_refit
 from l2tune.records.tables import read_study
@@ -179,81 +178,6 @@ def test_of_forms_with_about_as_many_zeros_the_better_one_is_recommended(make):
     assert table.loc["elastic", "one_se_zeros"] > table.loc["l1", "one_se_zeros"]
     assert table.loc["elastic", "one_se_value"] > table.loc["l1", "one_se_value"]
     assert "take L1 if size matters." in comparison_verdict(c)
-
-
-_SPARSE = {
-    "sparse-as-good": re.compile(
-        r"At λ_\w+ ([\w ]+?) is (?:as good as|not measurably worse than) ([\w ]+?)(?: within one| \()"
-    ),
-    "sparse-costs": re.compile(r"at λ_\w+ ([\w ]+?) leaves .* worse than ([\w ]+?) by "),
-}
-
-
-@pytest.mark.parametrize("seed", [*range(12), *[pytest.param(n, marks=pytest.mark.long) for n in range(12, 200)]])
-def test_no_sentence_claims_more_than_the_tests_show(make, seed):
-    c = random_comparison(make, np.random.default_rng(seed), seed)
-    table = c.table.set_index("penalty")
-    titles = {form_title(form): form for form in c.forms}
-    better = list(c.pairs.loc[c.pairs["choice"] == "best", "better"])
-    for finding in comparison_findings(c):
-        text = finding.text
-        assert "nan" not in text
-        for one, two in re.findall(r"([\w ]+?) is better than ([\w ]+?) \(", text):
-            assert pair_of(c, "best", titles[last_title(one, titles)], titles[two])["holm"] < 0.05
-        if finding.kind == "none-better":
-            assert not any(better)
-        if finding.kind in ("best-form", "some-better"):
-            assert any(better)
-        if finding.kind in _SPARSE:
-            choice = "best" if "λ_best" in text else "one_se"
-            one, two = (titles[title] for title in _SPARSE[finding.kind].search(text).groups())
-            pair = pair_of(c, choice, one, two)
-            assert (pair["better"] == two) == (finding.kind == "sparse-costs")
-            assert f"leaves {percentage(table.loc[one, f'{choice}_zeros'])} of its weights exactly zero" in text
-            if "as good as" in text:
-                excess = table.loc[one, f"{choice}_value"] - table.loc[two, f"{choice}_value"]
-                assert excess <= pair["standard_error"] * (1 + 1e-9)
-                assert excess <= table.loc[two, f"{choice}_standard_error"] * (1 + 1e-9)
-        if finding.kind == "zeros":
-            for share, title in re.findall(r"([\d.]+) % with (L1|elastic net)", text):
-                assert float(share) == pytest.approx(100 * table.loc[titles[title], "one_se_zeros"], rel=0.06)
-            none = re.split(r", | and |\.", text.partition("; none with ")[2])
-            assert all(table.loc[form, "one_se_zeros"] == 0 for title, form in titles.items() if title in none)
-        if finding.kind == "against-zero":
-            for verb, sign in (("better", 1), ("worse", -1)):
-                clause = re.search(rf"measurably {verb} with (.*?)(?:;|\.$)", text)
-                for title in re.findall(r"(?:^|, | and )([A-Za-z][\w ]*?) \(", clause.group(1) if clause else ""):
-                    row = table.loc[titles[last_title(title, titles)]]
-                    assert row["gain_holm"] < 0.05
-                    assert sign * row["gain"] > 0
-
-
-def random_comparison(make, rng, seed):
-    """Two to four forms, in any order; of some, folds are missing."""
-    sides = {}
-    for place, form in enumerate(rng.permutation(["l2", "l2-decoupled", "l1", "elastic"])[: int(rng.integers(2, 5))]):
-        given = {
-            "noise": float(rng.choice([0.002, 0.02, 0.1])),
-            "at": float(10 ** rng.uniform(-4, -1)),
-            "depth": float(rng.choice([0.0, 0.02, 0.06, 0.1])),
-            "seed": seed if rng.random() < 0.7 else seed + 100 + place,
-        }
-        if form in ("l1", "elastic"):
-            given["zeros"] = sparse
-        if rng.random() < 0.2:
-            given["fold_limit"] = lambda strength: 5 if strength in (0.0, STRENGTHS[13]) else 2
-        sides[str(form)] = make(str(form), **given)
-    return Comparison("a", sides)
-
-
-def last_title(text, titles):
-    """The form's title that a piece of a sentence ends with."""
-    return max((title for title in titles if text.lower().endswith(title.lower())), key=len)
-
-
-def pair_of(c, choice, one, two):
-    rows = c.pairs[c.pairs["choice"] == choice].to_dict("records")
-    return next(row for row in rows if {row["first"], row["second"]} == {one, two})
 
 
 def test_only_lambda_zero_has_been_run(make):
