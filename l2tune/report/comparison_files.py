@@ -69,6 +69,7 @@ def comparison_json(c: Comparison) -> bytes:
     |---|---|
     | `schema` | of this file, 1 |
     | `name`, `penalties`, `missing` | of the comparison; forms asked for; those of which nothing was scored |
+    | `studies` | form → name of its study |
     | `metric` | `Metric.asdict()` |
     | `verdict`, `findings` | in words |
     | `table`, `pairs` | one object per row |
@@ -80,6 +81,7 @@ def comparison_json(c: Comparison) -> bytes:
         "name": c.name,
         "penalties": list(c.forms),
         "missing": list(c.missing),
+        "studies": {form: t.record.name for form, t in c.estimates.items()},
         "metric": c.metric.asdict(),
         "verdict": in_brief(found),
         "findings": [{"kind": finding.kind, "part": finding.part, "text": finding.text} for finding in found],

@@ -42,22 +42,32 @@ def _table(c: Comparison, width: int, encoding: str) -> str:
         UNKNOWN if math.isnan(n) else f"{n:,.0f} ({percentage(n / total)})"
         for n, total in zip(column("one_se_nonzero"), column("one_se_parameters"), strict=True)
     ]
+    errors = scores_column(column("one_se_test_error"), BUILT_IN["error"])
     columns = {
         "": [form_title(str(row["penalty"])) for row in rows],
         "λ_best": strengths_column(column("best_lambda")),
         "λ_1se": strengths_column(column("one_se_lambda")),
         "validation": scores_column(column("best_value"), c.metric, column("best_standard_error")),
-        "zeros": [UNKNOWN if math.isnan(v) else "none" if v == 0 else percentage(v) for v in column("one_se_zeros")],
+        "zeros": [_zeros(*both) for both in zip(column("best_zeros"), column("one_se_zeros"), strict=True)],
         "numbers left": left,
         "test loss": scores_column(column("one_se_test_loss"), BUILT_IN["loss"]),
-        "test error (%)": scores_column(column("one_se_test_error"), BUILT_IN["error"]),
+        "test error": [text if text == UNKNOWN else f"{text} %" for text in errors],
     }
     shown = {_cell(head, encoding): [_cell(text, encoding) for text in cells] for head, cells in columns.items()}
-    title = f"Validation {metric_title(c.metric)} at λ_best; zeros and the network trained on all images at λ_1se:"
+    what = f"Validation {metric_title(c.metric)} at λ_best; zeros at λ_best → λ_1se"
+    title = f"{what}; the network trained on all images at λ_1se:"
     lines = textwrap.wrap(_cell(title, encoding), width)
     for place, block in enumerate(_blocks(shown, width)):
         lines += [""] * (place > 0) + block
     return "\n".join(lines)
+
+
+def _zeros(best: float, one_se: float) -> str:
+    """`74 → 83 %`; one share where both are written alike."""
+    first, last = (UNKNOWN if math.isnan(v) else "none" if v == 0 else percentage(v) for v in (best, one_se))
+    if first == last:
+        return last
+    return f"{first.removesuffix(' %') if last.endswith(' %') else first} → {last}"
 
 
 def _blocks(columns: Mapping[str, Sequence[str]], width: int) -> list[list[str]]:

@@ -154,6 +154,7 @@ def test_the_files_read_back_as_the_tables(make, tmp_path):
     told = json.loads(content.read_text(encoding="utf-8"))
     assert told["schema"] == 1
     assert told["penalties"] == ["l2", "l1"]
+    assert told["studies"] == {"l2": "a-l2", "l1": "a-l1"}
     for row, expected in zip(told["table"], c.table.to_dict("records"), strict=True):
         assert row["penalty"] == expected["penalty"]
         assert row["best_lambda"] == expected["best_lambda"]
@@ -250,15 +251,19 @@ def test_the_csv_has_every_number_of_every_strength(make, tmp_path):
 
 
 def test_the_terminal_has_the_tables_numbers(make):
-    c = make()
+    c = make(noise=0.1)
+    assert c.strength("l1", "best") < c.strength("l1", "one_se")
     text = render_terminal(c, 100, ascii_only=False)
-    line = next(line for line in text.splitlines() if line.startswith("L1 "))
     row = c.table.set_index("penalty").loc["l1"]
-    best, one_se, value, _, error, zeros, _, left, share, _, loss, wrong = line.split()[1:]
+    cells = re.search(
+        r"\nL1 +(\S+) +(\S+) +(\S+) ± (\S+) +(\S+) → (\S+) % +([\d,]+) \((\d+) %\) +(\S+) +(\S+) %\n", text
+    ).groups()
+    best, one_se, value, error, first_zeros, zeros, left, share, loss, wrong = cells
+    assert float(first_zeros) == pytest.approx(100 * row["best_zeros"], rel=6e-2)
     assert float(best) == pytest.approx(row["best_lambda"], rel=6e-3)
     assert float(one_se) == pytest.approx(row["one_se_lambda"], rel=6e-3)
     assert float(value) == pytest.approx(row["best_value"], rel=6e-3)
     assert float(error) == pytest.approx(row["best_standard_error"], rel=6e-2)
     assert float(zeros) == pytest.approx(100 * row["one_se_zeros"], rel=6e-2)
-    assert (left, share.strip("(")) == ("630", "56")
+    assert (left, share) == ("630", "56")
     assert (float(loss), float(wrong)) == (0.2, 5)
