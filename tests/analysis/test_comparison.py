@@ -247,8 +247,8 @@ def test_a_form_that_is_measurably_worse_than_one_that_lacks_folds_is_not_recomm
     luck = {"noise": 0.0002, "seed": 4}
     best = make("l2-loss", depth=0.1, fold_limit=lambda strength: 4 if strength else 5, **luck)
     c = Comparison("a", {"l2-loss": best, "l2": make("l2", **luck), "l1": make("l1", zeros=sparse, **luck)})
-    row = pair_of(c, "best", "l2-loss", "l1")
-    assert row["better"] == "l2-loss"
+    pairs = c.pairs[c.pairs["choice"] == "best"].set_index(["first", "second"])
+    assert pairs.loc[("l2-loss", "l1"), "better"] == "l2-loss"
     assert "take L1 if size matters" not in comparison_verdict(c)
 
 
