@@ -50,7 +50,7 @@ def findings(t: Estimates) -> Iterator[Finding]:
     yield from caveats.normalization(t)
     yield from notes.coverage(t)
     yield from notes.folds(t, names)
-    yield from notes.all_zero(t, names)
+    yield from notes.all_zero(t)
     yield from notes.audit(t)
 
 

@@ -8,6 +8,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding
 from l2tune.analysis.naming import Naming
 from l2tune.analysis.wording import count, reach
+from l2tune.penalty.strength import format_lambda
 
 _SHOWN = 6
 
@@ -47,11 +48,12 @@ def coverage(t: Estimates) -> Iterator[Finding]:
     yield Finding("reach", "note", f"{text}{count(known['tensors'], 'tensor')}{normed}.")
 
 
-def all_zero(t: Estimates, names: Naming) -> Iterator[Finding]:
+def all_zero(t: Estimates) -> Iterator[Finding]:
     """From which strength on nothing is left of the weights."""
     highest = t.record.trainer.get("lambda_max")
     if highest is not None:
-        yield Finding("lambda-max", "note", f"From {names.equal(highest)} (λ_max) on all penalized weights are zero.")
+        text = f"From λ = {format_lambda(highest)} (λ_max) on all penalized weights are zero."
+        yield Finding("lambda-max", "note", text)
 
 
 def audit(t: Estimates) -> Iterator[Finding]:

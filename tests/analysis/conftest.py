@@ -108,6 +108,10 @@ CURVES: dict[str, Callable[[float, np.random.Generator], float]] = {
 }
 
 
+LAMBDA_MAX = 5e6
+"""Beyond all that is searched: the range of a study ends there."""
+
+
 def cost_of(case: Case, curve: str, strength: float, rng: np.random.Generator, luck: float) -> float:
     """A fold's cost; of the kind that the metric promises."""
     u = 2 * (math.log10(strength) + 3) / 6 if strength else -1.5
@@ -128,6 +132,8 @@ def build_study(case: Case) -> Estimates:
     parameter = StrengthParameter(case.parameter[0], StrengthScale(case.parameter[1]))
     if case.trained_by != "objective":
         reach = {"regularized_parameters": 59_850, "parameters": 60_074, "regularization": REACHES[case.reach]}
+        if case.reach == "everything":
+            reach["lambda_max"] = LAMBDA_MAX
         reach = reach if case.reach and case.trained_by == "l2tune" else {}
         engine = {"l2tune": "sequential"}.get(case.trained_by, case.trained_by)
         named = dict(zip(("optimizer", "penalty"), case.optimizer, strict=True))
