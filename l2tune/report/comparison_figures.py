@@ -30,6 +30,8 @@ from l2tune.report.canvas import (
 from l2tune.report.labels import for_plotly, metric_name
 
 _POINTS = 121
+FAINT = 0.3
+"""Opacity of a λ that lacks folds: its mean has the luck of those that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def curves_figure(c: Comparison) -> go.Figure | None:
                         "color": look.color,
                         "size": 14,
                         "symbol": symbol,
-                        "line": {"width": 2},
+                        "line": {"color": look.color, "width": 2},
                     },
                     hovertemplate=f"{for_plotly(title)}, {CHOICES[choice]} %{{x:.4~g}}<br>"
                     f"{score_on_hover(metric)}<extra></extra>",
@@ -175,7 +177,7 @@ def size_figure(c: Comparison) -> go.Figure | None:
                 "color": look.color,
                 "size": 12,
                 "symbol": [look.symbol + ("" if point[0] == "best" else "-open") for point in points],
-                "line": {"width": 2},
+                "line": {"color": look.color, "width": 2},
             },
             customdata=[[CHOICES[point[0]] if form != BASELINE else "λ", point[3]] for point in points],
             hovertemplate=f"{for_plotly(form_title(str(form)))}, %{{customdata[0]}} = %{{customdata[1]:.4~g}}<br>"
@@ -226,7 +228,12 @@ def _points(
         name=title,
         showlegend=legend,
         line={"color": look.color, "dash": look.dash, "width": 1.5},
-        marker={"color": look.color, "symbol": look.symbol, "size": 8, "opacity": 0.8},
+        marker={
+            "color": look.color,
+            "symbol": look.symbol,
+            "size": 8,
+            "opacity": [0.8 if complete else FAINT for complete in rows["complete"]],
+        },
         customdata=[[f"{strength:.3g}", int(folds)] for strength, folds in rows[["lambda", "folds"]].to_numpy(float)],
         hovertemplate=f"{title}, λ %{{customdata[0]}} (%{{customdata[1]}} folds)<br>{for_plotly(what)} {shown}<br>"
         f"{for_plotly(metric_name(c.metric))} {score_on_hover(c.metric)}<extra></extra>",

@@ -51,7 +51,8 @@ def render(c: Comparison) -> str:
         if figure is not None:
             parts.append(section(f"The weights at {title}", _WEIGHTS, figure, f"weights-{choice}", small=True))
     for title, text, figure, name in (
-        ("What λ does to the network", _NETWORK, weights.network_figure(c), "network"),
+        ("Smoothness and calibration", _SMOOTHNESS, weights.smoothness_figure(c), "smoothness"),
+        ("Bias and variance", _BIAS, weights.bias_figure(c), "bias"),
         ("What the network costs", _SIZE, curves.size_figure(c), "size"),
     ):
         if figure is not None:
@@ -62,9 +63,9 @@ def render(c: Comparison) -> str:
 
 
 _CURVES = (
-    "Expected validation metric with 95 % bands; points are means over the folds done, ± one standard error; a star is "
-    "λ_best, an open one λ_1se. Grey: λ = 0 with one standard error. The λs of two forms are different quantities: the "
-    "next figures lay the forms side by side by what λ buys."
+    "Expected validation metric with 95 % bands; points are means over the folds done, ± one standard error; faint "
+    "points lack folds. A star is λ_best, an open one λ_1se. Grey: λ = 0 with one standard error. The λs of two forms "
+    "are different quantities: the next figures lay the forms side by side by what λ buys."
 )
 _BOUGHT = (
     "Each point is one λ with all folds, joined in the order of λ: what a network of this norm predicts. "
@@ -78,9 +79,14 @@ _WEIGHTS = (
     "How large the penalized weights of the folds' networks are: their share in each eighth of a decade of |w|. What "
     "is exactly zero is in no bin, but in the legend."
 )
-_NETWORK = (
-    "Means over the folds done, on the test images; grey is λ = 0. A lower input gradient is a smoother network. Bias "
-    "is the loss of the folds' central prediction, variance what they differ by (Yang et al., 2020; Domingos, 2000)."
+_SMOOTHNESS = (
+    "Means over folds, on the test images; grey is λ = 0, faint points lack folds. A lower input gradient is a "
+    "smoother network. Where networks learn next to nothing they may leave the picture."
+)
+_BIAS = (
+    "Of the folds' networks on the test images; grey is λ = 0. Bias is the loss or error of their central prediction, "
+    "variance what they differ by (Yang et al., 2020; Domingos, 2000). Where networks learn next to nothing they may "
+    "leave the picture."
 )
 _SIZE = "Networks trained on all training images, at λ_best (filled) and λ_1se (open)."
 

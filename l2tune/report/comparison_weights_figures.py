@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -25,10 +27,12 @@ from l2tune.report.canvas import (
     canvas,
     short,
 )
-from l2tune.report.comparison_figures import estimated, style_of
+from l2tune.report.comparison_figures import FAINT, estimated, style_of
 from l2tune.report.labels import for_plotly
 
 _LAYER_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY)
+_LEAST_MAGNITUDE, _SEEN = 1e-5, 1e-3
+"""Where the axis of |w| begins, unless a bin below it has more than this share of the weights."""
 _MOST_LAYERS = 14
 """Layers drawn of a form: those with most weights, in the network's order."""
 
@@ -84,7 +88,7 @@ def magnitudes_figure(c: Comparison, choice: Choice) -> go.Figure | None:
     """How large the weights are: share of all penalized weights in each bin of |w|; exact zeros told in the legend."""
     centers = np.sqrt(np.array(MAGNITUDE_EDGES[:-1]) * np.array(MAGNITUDE_EDGES[1:]))
     figure, drawn = canvas("|w| (log scale)", "share of the weights"), 0
-    highest = 0.0
+    highest, lowest = 0.0, _LEAST_MAGNITUDE
     for form in (BASELINE, *c.forms):
         counted = counted_weights(c.of(form), c.strength(form, choice))
         if counted is None:
@@ -92,6 +96,7 @@ def magnitudes_figure(c: Comparison, choice: Choice) -> go.Figure | None:
         shares, zeros = counted.shares, counted.zeros / counted.weights
         look, drawn = style_of(form), drawn + 1
         highest = max(highest, float(shares.max()))
+        lowest = min(lowest, *(edge for edge, share in zip(MAGNITUDE_EDGES, shares, strict=False) if share > _SEEN), 1)
         strength = c.strength(form, choice)
         title = form_title(form) if form == BASELINE else f"{form_title(form)}, λ {format_lambda(strength)}"
         zero = "none exactly zero" if zeros == 0 else f"{percentage(zeros)} exactly zero"
@@ -105,43 +110,40 @@ def magnitudes_figure(c: Comparison, choice: Choice) -> go.Figure | None:
         )
     if not drawn:
         return None
-    figure.update_xaxes(type="log", range=[-5, 1], dtick=1)
+    figure.update_xaxes(type="log", range=[float(np.log10(lowest)), 1], dtick=1)
     figure.update_yaxes(tickformat=".3~%", range=[0, 1.08 * highest if highest else 1], automargin=True)
     return figure
 
 
-def network_figure(c: Comparison) -> go.Figure | None:
-    """Smoothness, calibration, bias and variance of every form over λ, a panel each."""
+def smoothness_figure(c: Comparison) -> go.Figure | None:
+    """Input gradient and calibration error of every form over λ, a panel each."""
+    return _over_strength(c, {"input_gradient_norm": "input gradient", "calibration_error": "calibration error"})
+
+
+def bias_figure(c: Comparison) -> go.Figure | None:
+    """Bias and variance of every form over λ, a panel each: of the error where λ is chosen by it, else of the loss."""
     part = "error" if c.metric in (BUILT_IN["error"], BUILT_IN["accuracy"]) else "loss"
-    panels = {
-        "input_gradient_norm": "input<br>gradient",
-        "calibration_error": "calibration<br>error",
-        f"bias_{part}": "bias",
-        f"variance_{part}": "variance",
-    }
+    return _over_strength(c, {f"bias_{part}": f"bias ({part})", f"variance_{part}": f"variance ({part})"})
+
+
+def _over_strength(c: Comparison, panels: Mapping[str, str]) -> go.Figure | None:
+    """Columns of `Estimates.strengths` over λ, a panel each; λs that lack folds are faint and not joined."""
     tables = {form: t.strengths[t.strengths["lambda"] > 0] for form, t in estimated(c)}
     known = [name for name in panels if any(table[name].notna().any() for table in tables.values())]
     if not known:
         return None
     figure = canvas(rows=len(known), heights=[1 / len(known)] * len(known))
+    named: set[str] = set()
     for place, name in enumerate(known, 1):
-        ends = []
+        ends: list[float] = []
         for form, table in tables.items():
-            look, rows = style_of(form), table[table[name].notna()]
+            rows = table[table[name].notna()]
             ends += rows.loc[rows["regime"] != "underfit", name].tolist()
-            figure.add_scatter(
-                x=short(rows["lambda"]),
-                y=short(rows[name]),
-                mode="lines+markers",
-                name=for_plotly(form_title(form)),
-                legendgroup=form,
-                showlegend=place == 1,
-                line={"color": look.color, "dash": look.dash, "width": 1.5},
-                marker={"symbol": look.symbol, "size": 7},
-                hovertemplate=f"{for_plotly(form_title(form))}, λ %{{x:.4~g}}<br>%{{y:.4~g}}<extra></extra>",
-                row=place,
-                col=1,
-            )
+            complete = rows["complete"].astype(bool)
+            for part, joined in ((rows[complete], True), (rows[~complete], False)):
+                if len(part):
+                    _of_form(figure, form, part, name, place, joined=joined, legend=form not in named)
+                    named.add(form)
         base = None if c.baseline is None else c.baseline.row(0.0)
         if base is not None and np.isfinite(base[name]):
             ends.append(float(base[name]))
@@ -151,8 +153,28 @@ def network_figure(c: Comparison) -> go.Figure | None:
             figure.update_yaxes(range=[0, 1.15 * max(ends)], row=place)
     figure.update_xaxes(type="log", dtick=1)
     figure.update_xaxes(title=STRENGTH_AXIS, row=len(known))
-    figure.update_layout(legend={"y": -0.14})
+    figure.update_layout(legend={"y": -0.2})
     return figure
+
+
+def _of_form(
+    figure: go.Figure, form: str, rows: pd.DataFrame, column: str, place: int, *, joined: bool, legend: bool
+) -> None:
+    look, title = style_of(form), for_plotly(form_title(form))
+    figure.add_scatter(
+        x=short(rows["lambda"]),
+        y=short(rows[column]),
+        mode="lines+markers" if joined else "markers",
+        name=title,
+        legendgroup=form,
+        showlegend=legend,
+        line={"color": look.color, "dash": look.dash, "width": 1.5},
+        marker={"color": look.color, "symbol": look.symbol, "size": 7, "opacity": 1 if joined else FAINT},
+        customdata=rows["folds"].astype(int).tolist(),
+        hovertemplate=f"{title}, λ %{{x:.4~g}} (%{{customdata}} folds)<br>%{{y:.4~g}}<extra></extra>",
+        row=place,
+        col=1,
+    )
 
 
 def _layers(t: Estimates) -> pd.DataFrame:

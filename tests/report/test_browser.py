@@ -126,10 +126,10 @@ def test_a_comparison_is_drawn_and_fits(
         )
         sides[form] = Estimates.from_record(read_study(study))
     page, said = opened(
-        browser, write_comparison(Comparison("both", sides), tmp_path)[0].as_uri(), width=width, figures=7
+        browser, write_comparison(Comparison("both", sides), tmp_path)[0].as_uri(), width=width, figures=8
     )
     drawn = page.eval_on_selector_all(".figure", "all => all.filter(e => e.querySelector('.trace')).map(e => e.id)")
-    assert set(drawn) == {"curves", "norm", "zeros", "layers-0", "weights-best", "weights-one_se", "network"}
+    assert set(drawn) == {"curves", "norm", "zeros", "layers-0", "weights-best", "weights-one_se", "smoothness", "bias"}
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert said == []
 

@@ -3,14 +3,17 @@
 import json
 import math
 import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
 from l2tune.analysis.comparison import BASELINE, Comparison, form_title
 from l2tune.analysis.estimates import Estimates
+from l2tune.records.keys import BIAS_VARIANCE
 from l2tune.records.refits import RefitRecord, write_refit
 from l2tune.records.tables import read_study
 from l2tune.report import comparison_figures, comparison_weights_figures
@@ -31,15 +34,16 @@ def sparse(strength):
 
 @pytest.fixture
 def make(make_study):
-    def made(forms=("l2", "l1"), wanted=(), name="a", **given):
+    def made(forms=("l2", "l1"), wanted=(), name="a", tested=True, **given):
         sides = {}
         for place, form in enumerate(forms):
             zeros = sparse if form in ("l1", "elastic") else lambda strength: 0.0
             settings = {"penalty": form, "lambda_range": (1e-6, 1.0)}
             asked = {"strengths": STRENGTHS, "zeros": zeros, "settings": settings, "name": f"{name}-{form}"} | given
             study = make_study(partial(valley, at=1e-3 * 3**place), lambda s: 0.01 + s / 2, **asked)
+            study = study if tested else without_test_images(study)
             layers = {"conv1": [100, 0, 10, 0], "fc1": [1000, 500, 20, 4]}
-            scores = {"test_loss": 0.2, "test_error": 0.05, "calibration_error": 0.01}
+            scores = {"test_loss": 0.2, "test_error": 0.05, "calibration_error": 0.01} if tested else {}
             for strength in (0.0, *STRENGTHS[3:]):
                 numbers = {"parameters": 1130, "nonzero": 630 if form == "l1" else 1130}
                 write_refit(study, RefitRecord(strength, 0, layers=layers if form == "l1" else {}, **scores, **numbers))
@@ -47,6 +51,23 @@ def make(make_study):
         return Comparison(name, sides, wanted)
 
     return made
+
+
+def without_test_images(study):
+    """The same study as a search leaves it where there are no test images."""
+    unknown = dict.fromkeys(("test_loss", "test_error", "calibration_error", "input_gradient_norm"))
+    kept = optuna.create_study(study_name=study.study_name)
+    for key, value in study.user_attrs.items():
+        kept.set_user_attr(key, value)
+    for trial in study.get_trials():
+        folds = {key for key, value in trial.user_attrs.items() if isinstance(value, dict) and "val_loss" in value}
+        trial.user_attrs = {
+            key: value | unknown if key in folds else value
+            for key, value in trial.user_attrs.items()
+            if key != BIAS_VARIANCE
+        }
+        kept.add_trial(trial)
+    return kept
 
 
 def traces(figure, name):
@@ -98,6 +119,69 @@ def test_the_final_networks_lie_where_the_table_has_them(make):
     assert set(figure.data[2].y) == {0.2}
 
 
+@pytest.mark.parametrize("metric", ["loss", "error", "accuracy"])
+def test_smoothness_calibration_bias_and_variance_are_the_studies_numbers(make, metric):
+    c = make(metric=metric)
+    part = "loss" if metric == "loss" else "error"
+    for figure, columns in (
+        (comparison_weights_figures.smoothness_figure(c), ["input_gradient_norm", "calibration_error"]),
+        (comparison_weights_figures.bias_figure(c), [f"bias_{part}", f"variance_{part}"]),
+    ):
+        for form, t in c.estimates.items():
+            rows = t.strengths[t.strengths["lambda"] > 0]
+            for panel, column in zip(traces(figure, form_title(form)), columns, strict=True):
+                assert np.allclose(panel.x, rows["lambda"], rtol=1e-4)
+                assert np.allclose(panel.y, rows[column], rtol=1e-4)
+        levels = [line.y0 for line in figure.layout.shapes]
+        assert np.allclose(levels, [c.baseline.row(0.0)[column] for column in columns])
+
+
+def test_what_lacks_folds_is_faint_and_not_joined(make):
+    c = make(fold_limit=lambda strength: 2 if strength > 0.01 else 5)
+    faint, curves = comparison_figures.FAINT, comparison_figures.curves_figure(c)
+    smooth = comparison_weights_figures.smoothness_figure(c)
+    for form, t in c.estimates.items():
+        rows = t.strengths[t.strengths["lambda"] > 0]
+        (points,) = [trace for trace in traces(curves, form_title(form)) if trace.mode == "markers"]
+        assert [opacity > faint for opacity in points.marker.opacity] == list(rows["complete"])
+        joined, apart = traces(smooth, form_title(form))[:2]
+        assert (joined.mode, apart.mode, apart.marker.opacity) == ("lines+markers", "markers", faint)
+        assert np.allclose(joined.x, rows.loc[rows["complete"], "lambda"], rtol=1e-4)
+        assert np.allclose(apart.x, rows.loc[~rows["complete"], "lambda"], rtol=1e-4)
+    shown = [trace.name for trace in smooth.data if trace.showlegend]
+    assert shown == ["L2", "L1"], "each once"
+
+
+def test_every_marker_has_its_forms_colour_to_the_rim(make):
+    c = make()
+    for figure in (comparison_figures.curves_figure(c), comparison_figures.size_figure(c)):
+        rims = {trace.marker.line.color: trace.marker.color for trace in figure.data if trace.marker.line.width}
+        assert rims
+        assert all(rim == color for rim, color in rims.items())
+
+
+def test_weights_smaller_than_usual_are_in_the_picture(make, monkeypatch):
+    c = make()
+    assert comparison_weights_figures.magnitudes_figure(c, "best").layout.xaxis.range[0] == -5
+    counted = comparison_weights_figures.counted_weights(c.of("l2"), c.strength("l2", "best"))
+    counts = np.zeros(len(counted.counts), int)
+    counts[1] = counted.weights
+    monkeypatch.setattr(
+        comparison_weights_figures, "counted_weights", lambda t, strength: replace(counted, counts=counts, zeros=0)
+    )
+    figure = comparison_weights_figures.magnitudes_figure(c, "best")
+    assert 10 ** figure.layout.xaxis.range[0] <= figure.data[0].x[1]
+
+
+def test_without_test_images_what_needs_them_is_left_out(make):
+    c = make(tested=False)
+    page = render(c)
+    for name in ("smoothness", "bias", "size"):
+        assert f'id="{name}"' not in page
+    for name in ("curves", "norm", "zeros", "layers-0", "weights-best"):
+        assert f'id="{name}"' in page
+
+
 def test_the_page_says_what_the_table_says(make):
     c = make()
     page = render(c)
@@ -128,6 +212,8 @@ def test_the_page_says_what_the_table_says(make):
         {"strengths": (0.0,)},
         {"strengths": STRENGTHS[1:]},
         {"metric": "error"},
+        {"metric": "accuracy"},
+        {"tested": False},
         {"zeros": lambda strength: 1.0},
         {"fold_limit": lambda strength: 2},
         {"folds": 2},
