@@ -30,7 +30,7 @@ from l2tune.report.canvas import (
 from l2tune.report.labels import for_plotly, metric_name
 
 _POINTS = 121
-FAINT = 0.3
+FAINT = 0.4
 """Opacity of a λ that lacks folds: its mean has the luck of those that it has."""
 
 
@@ -223,7 +223,7 @@ def _points(
     figure.add_scatter(
         x=short(x),
         y=short(rows["validation"]),
-        error_y={"type": "data", "array": short(rows["validation_se"].fillna(0)), "thickness": 1, "width": 3},
+        error_y={"type": "data", "array": short(rows["validation_se"]), "thickness": 1, "width": 3},
         mode="lines+markers" if lines else "markers",
         name=title,
         showlegend=legend,

@@ -77,16 +77,16 @@ _LAYERS = (
 )
 _WEIGHTS = (
     "How large the penalized weights of the folds' networks are: their share in each eighth of a decade of |w|. What "
-    "is exactly zero is in no bin, but in the legend."
+    "is exactly zero is in no bin, but in the legend; the bin at 1e-6 also has whatever else is smaller."
 )
 _SMOOTHNESS = (
     "Means over folds, on the test images; grey is λ = 0, faint points lack folds. A lower input gradient is a "
     "smoother network. Where networks learn next to nothing they may leave the picture."
 )
 _BIAS = (
-    "Of the folds' networks on the test images; grey is λ = 0. Bias is the loss or error of their central prediction, "
-    "variance what they differ by (Yang et al., 2020; Domingos, 2000). Where networks learn next to nothing they may "
-    "leave the picture."
+    "Of the folds' networks on the test images; grey is λ = 0, faint points lack folds. Bias is the loss or error of "
+    "their central prediction, variance what they differ by (Yang et al., 2020; Domingos, 2000). Where networks learn "
+    "next to nothing they may leave the picture."
 )
 _SIZE = "Networks trained on all training images, at λ_best (filled) and λ_1se (open)."
 

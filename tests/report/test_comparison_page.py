@@ -140,6 +140,9 @@ def test_what_lacks_folds_is_faint_and_not_joined(make):
     c = make(fold_limit=lambda strength: 2 if strength > 0.01 else 5)
     faint, curves = comparison_figures.FAINT, comparison_figures.curves_figure(c)
     smooth = comparison_weights_figures.smoothness_figure(c)
+    one = make(fold_limit=lambda strength: 1 if strength > 0.01 else 5)
+    (single,) = [trace for trace in traces(comparison_figures.curves_figure(one), "L1") if trace.mode == "markers"]
+    assert math.isnan(single.error_y.array[-1]), "one fold has no standard error"
     for form, t in c.estimates.items():
         rows = t.strengths[t.strengths["lambda"] > 0]
         (points,) = [trace for trace in traces(curves, form_title(form)) if trace.mode == "markers"]
