@@ -19,10 +19,6 @@ FOLDER = Path(__file__).parents[2] / "studies/benchmarks/recordings"
 RECORDINGS = sorted(path.name.removesuffix(".csv.gz") for path in FOLDER.glob("*.csv.gz"))
 
 
-LUCKY = {("mnist-1000-adam-l1", "error")}
-"""Where the recorded best is a lucky λ among flat neighbours, whose errors are more than its standard error higher."""
-
-
 def search(name: str, metric: str = "loss") -> tuple[ReplayTrainer, optuna.Study, str]:
     trainer = ReplayTrainer(FOLDER / f"{name}.csv.gz")
     ends = float(trainer.strengths[1]), float(trainer.strengths[-1])
@@ -36,8 +32,19 @@ def test_there_are_recordings_to_search() -> None:
     assert len(RECORDINGS) >= 5
 
 
-@pytest.mark.parametrize("metric", ["loss", "error"])
-@pytest.mark.parametrize("name", RECORDINGS)
+MISSED = ("mnist-1000-adam-l1", "error")
+"""Known to be missed, by 1.3 standard errors (median of 40 seeds): an error that differs by a few images from λ = 0 to
+5e-5, where the search settles on less than the recording's lowest."""
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        pytest.param(name, metric, marks=pytest.mark.xfail((name, metric) == MISSED, reason="missed", strict=True))
+        for name in RECORDINGS
+        for metric in ("loss", "error")
+    ],
+)
 def test_the_chosen_strength_is_within_a_standard_error_of_the_best(name: str, metric: str) -> None:
     trainer, study, why = search(name, metric)
     assert why == "the answer is settled"
@@ -47,8 +54,7 @@ def test_the_chosen_strength_is_within_a_standard_error_of_the_best(name: str, m
     }
     chosen = final.pop(Tradeoff.from_study(study).best_lambda)
     best = min(final.values(), key=np.mean)
-    within = 2 if (name, metric) in LUCKY else 1
-    assert chosen.mean() - best.mean() <= within * best.std(ddof=1) / np.sqrt(trainer.folds)
+    assert chosen.mean() - best.mean() <= best.std(ddof=1) / np.sqrt(trainer.folds)
     fits = sum(len(fold_records(t)) for t in study.trials)
     assert fits <= 60, "15 strengths, baseline and five folds would be 80"
 
