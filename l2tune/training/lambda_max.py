@@ -40,17 +40,17 @@ def lambda_max(
     with torch.no_grad():
         for weight in weights:
             weight.zero_()
-    seen = [(images, labels) for images, labels in batches]
+    others = [p for name, p in named.items() if name not in multipliers and p.requires_grad]
+    seen = list(batches)
+    biases = _output_biases(model, others, seen[0][0])
+    if not all(biases):  # of most networks: no image but one was looked at
+        return None
     with torch.no_grad():
         logits = torch.cat([model(images).float() for images, _ in seen])
     labels = torch.cat([labels for _, labels in seen])
     if not torch.isfinite(logits).all() or (logits - logits[0]).abs().max() > _CONSTANT * (1 + logits.abs().max()):
         return None
     wanted = torch.nn.functional.one_hot(labels, logits.shape[1]).float()
-    others = [p for name, p in named.items() if name not in multipliers and p.requires_grad]
-    biases = _output_biases(model, others, seen[0][0])
-    if not all(biases):
-        return None
     predicted = wanted.mean(0) if biases else logits[0].softmax(0)
     slopes = [torch.zeros_like(weight) for weight in weights]
     place = 0
