@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrizations, parametrize, prune
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
+from torch.nn.utils import parametrizations, parametrize
 
 from l2tune.errors import UserError
 
@@ -37,7 +35,7 @@ _NORMALIZATIONS = (
     nn.LocalResponseNorm,
 )
 _WEIGHT_NORMS = (parametrizations._WeightNorm,)
-_SPECTRAL_NORMS = (parametrizations._SpectralNorm, SpectralNorm)
+_SPECTRAL_NORMS = (parametrizations._SpectralNorm,)
 DIRECTION = "direction of weight_norm"
 _OWN_NORMALIZATION = re.compile(r"(Norm([1-3]d)?|^GRN)$")
 _OWN_EMBEDDING = re.compile(r"embed|token", re.IGNORECASE)
@@ -109,25 +107,17 @@ def has_normalization(model: nn.Module) -> bool:
     return any(
         is_normalization(module)
         or isinstance(module, _SPECTRAL_NORMS)
-        or any(isinstance(hook, _SPECTRAL_NORMS) for hook in module._forward_pre_hooks.values())
+        or any(kind == "spectral" for _, kind in _computed(module).values())
         for module in model.modules()
     )
 
 
 def _uses_of(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Parameter, str, str]]:
     """Name inside the module, parameter, kind of the module, and why not, of all that is its own."""
-    kind, hooks = _kind(module), list(module._forward_pre_hooks.values())
+    kind, computed = _kind(module), _computed(module)
     own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
-    normed = {hook.name for hook in hooks if isinstance(hook, WeightNorm)}
-    computed = {getattr(hook, "name", None) or getattr(hook, "_tensor_name", None) for hook in hooks if _replaces(hook)}
     for name, parameter in own.items():
-        target, part = name, ""
-        if name.endswith("_g") and name.removesuffix("_g") in normed:
-            target, part = name.removesuffix("_g"), "magnitude"
-        elif name.endswith("_v") and name.removesuffix("_v") in normed:
-            target, part = name.removesuffix("_v"), "direction"
-        elif name.endswith("_orig") and name.removesuffix("_orig") in computed:
-            target = name.removesuffix("_orig")
+        target, part = computed.get(name, (name, ""))
         shape = own[f"{target}_v"] if part == "magnitude" else parameter
         yield name, parameter, kind, _why_not(path, module, target, shape, part)
     lists = getattr(module, "parametrizations", None)
@@ -169,9 +159,26 @@ def _why_not(path: str, module: nn.Module, name: str, shaped: nn.Parameter, part
     return DIRECTION if part == "direction" else ""
 
 
-def _replaces(hook: object) -> bool:
-    """Whether a hook computes a layer's weight from a parameter `…_orig`."""
-    return isinstance(hook, (*_SPECTRAL_NORMS, prune.BasePruningMethod))
+def _computed(module: nn.Module) -> dict[str, tuple[str, str]]:
+    """Parameter → the tensor that is computed from it before each forward pass, and which part of that it is.
+
+    As torch's older weight_norm, spectral_norm and its pruning leave them: `weight_g` and `weight_v`, `weight_orig` and
+    the buffer `weight_u` or `weight_mask`, beside a `weight` that is no parameter.
+    """
+    own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+    buffers = dict(module.named_buffers(recurse=False, remove_duplicate=False))
+    found = {}
+    for name in own:
+        target, _, ending = name.rpartition("_")
+        if not target or target in own or not isinstance(getattr(module, target, None), Tensor):
+            continue
+        if ending in ("g", "v") and {f"{target}_g", f"{target}_v"} <= own.keys():
+            found[name] = target, "magnitude" if ending == "g" else "direction"
+        elif ending == "orig" and f"{target}_u" in buffers:
+            found[name] = target, "spectral"
+        elif ending == "orig" and f"{target}_mask" in buffers:
+            found[name] = target, "pruned"
+    return found
 
 
 def _is_own(module: nn.Module) -> bool:
