@@ -119,7 +119,11 @@ class Form:
             sizes: What a step of learning rate 1 multiplies each gradient by, as in `after_step`.
             multipliers: What λ is multiplied by for each weight; 1 without.
         """
-        return norms(gradients) / norms(_times(self.slopes(weights), multipliers))
+        return norms(self.opposed(gradients, sizes)) / norms(_times(self.slopes(weights), multipliers))
+
+    def opposed(self, gradients: Sequence[Tensor], sizes: Sequence[Factor]) -> Sequence[Tensor]:
+        """What of the data loss the penalty's slopes balance, each like its weight: its gradients."""
+        return gradients
 
 
 class L2(Form):
@@ -161,16 +165,9 @@ class L2Decoupled(Form):
     def slopes(self, weights: Sequence[Tensor]) -> list[Tensor]:
         return [2.0 * weight for weight in weights]
 
-    def first_estimate(
-        self,
-        gradients: Sequence[Tensor],
-        weights: Sequence[Tensor],
-        sizes: Sequence[Factor],
-        multipliers: Sequence[float] | None = None,
-    ) -> Tensor:
+    def opposed(self, gradients: Sequence[Tensor], sizes: Sequence[Factor]) -> Sequence[Tensor]:
         """The decay is no part of the gradient, so it balances the step that the optimizer makes of that."""
-        steps = [gradient * size for gradient, size in zip(gradients, sizes, strict=True)]
-        return norms(steps) / norms(_times(self.slopes(weights), multipliers))
+        return [gradient * size for gradient, size in zip(gradients, sizes, strict=True)]
 
 
 class ElasticNet(Form):

@@ -25,8 +25,8 @@ class ReplayTrainer:
 
     Args:
         table: Columns `lambda, fold, epoch, train_loss, train_error, val_loss, val_error` and, if recorded,
-            `first_estimate`; every λ × fold × epoch. Or the path of such a CSV file.
-        penalty: Form whose first estimate was recorded.
+            `first_estimate` (replayed as that of `l2`, whatever form was recorded); every λ × fold × epoch. Or the path
+            of such a CSV file.
 
     Raises:
         UserError: The table is not complete.
@@ -34,7 +34,7 @@ class ReplayTrainer:
 
     test_labels: NDArray[np.int64] | None = None
 
-    def __init__(self, table: pd.DataFrame | str | Path, penalty: str = "l2") -> None:
+    def __init__(self, table: pd.DataFrame | str | Path) -> None:
         where = "recording" if isinstance(table, pd.DataFrame) else str(table)
         rows = table if isinstance(table, pd.DataFrame) else pd.read_csv(table)
         missing = {"lambda", "fold", "epoch", *_SCORES} - set(rows.columns)
@@ -47,7 +47,6 @@ class ReplayTrainer:
         shape = (len(strengths), len(folds), len(epochs))
         self.strengths, self.folds, self.epochs = strengths, len(folds), len(epochs)
         self.scores = {name: rows[name].to_numpy(float).reshape(shape) for name in _SCORES}
-        self.penalty = penalty
         self.estimates = rows["first_estimate"].to_numpy(float).reshape(shape) if "first_estimate" in rows else None
 
     def start(self, members: Sequence[Member]) -> ReplayRun:
@@ -94,7 +93,7 @@ class ReplayRun:
             recorded, estimates = self._trainer.estimates, {}
             if recorded is not None and member.strength == self._trainer.strengths[0] == 0 and not diverged:
                 estimate = float(recorded[0, member.fold, self._epoch - 1])
-                estimates = {self._trainer.penalty: estimate} if math.isfinite(estimate) else {}
+                estimates = {"l2": estimate} if math.isfinite(estimate) else {}
             found.append(
                 EpochScores(
                     member,
