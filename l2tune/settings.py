@@ -330,7 +330,7 @@ class Settings(_Section):
 
     def identity(self) -> dict[str, Any]:
         """What makes it this study: the flat settings without those that may change from call to call."""
-        return {name: value for name, value in self.flat().items() if _extra(field_of(name))["identity"]}
+        return {name: value for name, value in self.flat().items() if name in IDENTITY}
 
     def toml(self) -> str:
         """The settings as a TOML file that `build` reads back to the same settings, but for the storage's password."""
@@ -338,14 +338,24 @@ class Settings(_Section):
 
     def command(self) -> str:
         """The shortest `l2tune search` command with these settings; the storage without its password."""
-        default = build({"study": self.study}).flat()
-        words = ["l2tune", "search"]
+        return shlex.join(["l2tune", "search", *self.flags()])
+
+    def flags(self, *, without: Sequence[str] = ()) -> list[str]:
+        """The fewest flags that make these settings.
+
+        Args:
+            without: Flat names to leave out.
+        """
+        optimizer = self.training.optimizer
+        default = build({"study": self.study, "optimizer": optimizer, "penalty": self.penalty.form}).flat()
+        default |= {"optimizer": build({}).training.optimizer, "penalty": build({"optimizer": optimizer}).penalty.form}
+        words: list[str] = []
         if self.study != Settings.model_validate({"data": self.data, "model": self.model}).study:
             words += _flag_words("study", self.study)
         for name, value in self.flat().items():
-            if name != "study" and value != default[name]:
+            if name != "study" and name not in without and value != default[name]:
                 words += _flag_words(name, value)
-        return shlex.join(words)
+        return words
 
 
 def build(given: Mapping[str, Any], file: Path | str | None = None, *, flags: bool = False) -> Settings:
@@ -437,8 +447,14 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
     return extra
 
 
+OF_THE_FORM = ("penalty", "l1_ratio", "lambda_range")
+"""Settings in which the studies of a comparison may differ."""
+
 PLACES = _places()
 """Flat name → where the setting lies, e.g. `lr` → `("training", "lr")`."""
+
+IDENTITY = frozenset(name for name in PLACES if _extra(field_of(name))["identity"])
+"""Flat names of what makes a study this study."""
 
 
 def _get(settings: BaseModel, place: tuple[str, ...]) -> Any:

@@ -27,6 +27,7 @@ from l2tune.analysis.wording import (
     unit_of_value,
 )
 from l2tune.penalty.strength import format_lambda
+from l2tune.settings import IDENTITY, OF_THE_FORM
 
 FEWER = 0.05
 """So much larger the share of zeros must be to count as a smaller network."""
@@ -280,18 +281,10 @@ def _each(c: Comparison) -> Iterator[Finding]:
             yield Finding("incomplete-form", "note", f"{title}: {_small(finding.text)}")
 
 
-_MAY_DIFFER = {
-    *("study", "storage", "out", "penalty", "l1_ratio", "lambda_range", "extend_range", "optimizer", "scale"),
-    *("trials", "timeout", "sampler", "pruner", "audit", "jobs", "device", "engine", "precision", "metric", "seed"),
-    *("reference_weight_decay", "together", "workers", "verbose"),
-}
-"""Settings that are not what is trained on what; the optimizer's names differ by form."""
-
-
 def _differing_settings(c: Comparison) -> Iterator[Finding]:
     """What else than the penalty differs between the studies."""
     differing = []
-    for name in sorted({name for t in c.estimates.values() for name in t.record.settings} - _MAY_DIFFER):
+    for name in sorted(IDENTITY - set(OF_THE_FORM)):
         values = {form: t.record.settings.get(name) for form, t in c.estimates.items()}
         if any(one != other for one, other in combinations(values.values(), 2)):
             told = ", ".join(f"{value} ({form_title(form)})" for form, value in values.items())

@@ -221,8 +221,7 @@ def _again(c: Comparison) -> str:
     found = again(record)
     notes, listings = list(found.notes), list(found.listings)
     if is_search(record) and listings[0].startswith("l2tune "):
-        command = build(known_settings(record) | {"study": c.name, "out": None}).command()
-        listings = [_comparing(command, c)]
+        listings = [_command(c)]
     listings.append(f"l2tune report {shlex.quote(c.name)}")
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     text = (
@@ -234,20 +233,14 @@ def _again(c: Comparison) -> str:
     return f"<h2>To do it again</h2>{note(text)}{told}{code}{note(versions)}"
 
 
-def _comparing(command: str, c: Comparison) -> str:
-    """A search's command as that of the comparison: the form and its own defaults are left to the forms."""
-    words, kept = shlex.split(command), []
-    of_the_form = {"--penalty": 1, "--l1-ratio": 1}
-    skip = 0
-    for word in words:
-        if skip or word in of_the_form:
-            skip = of_the_form.get(word, skip - 1)
-            continue
-        kept.append(word)
-    kept[1] = "compare"
-    ratios = [ratio for t in c.estimates.values() if (ratio := t.record.settings.get("l1_ratio"))]
-    extra = ["--l1-ratio", f"{ratios[0]:g}"] if ratios and ratios[0] != DEFAULT_L1_RATIO else []
-    return shlex.join([*kept, "--penalties", ",".join(c.forms), *extra])
+def _command(c: Comparison) -> str:
+    """The `l2tune compare` that makes the comparison: the first form's settings, but for the form."""
+    settings = build(known_settings(c.first.record) | {"study": c.name, "out": None})
+    words = ["l2tune", "compare", *settings.flags(without=("penalty", "l1_ratio")), "--penalties", ",".join(c.forms)]
+    ratio = next((found for t in c.estimates.values() if (found := t.record.settings.get("l1_ratio"))), None)
+    if ratio not in (None, DEFAULT_L1_RATIO):
+        words += ["--l1-ratio", f"{ratio:g}"]
+    return shlex.join(words)
 
 
 def _rows(c: Comparison) -> list[dict[str, Any]]:

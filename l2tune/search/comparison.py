@@ -32,16 +32,13 @@ from l2tune.records.tables import read_study
 from l2tune.search.runner import run_as_asked
 from l2tune.search.storage import delete_study, load_study, open_study, study_exists
 from l2tune.search.workers import is_at_work_elsewhere, others_at_work, requeue_lost_trials
-from l2tune.settings import differences
+from l2tune.settings import OF_THE_FORM, differences
 
 if TYPE_CHECKING:
     from l2tune.data.images import ImageData
 
 WAIT_SECONDS = 0.5
 """Between two looks at what another process has in training."""
-
-_OF_THE_FORM = ("penalty", "l1_ratio", "lambda_range")
-"""Settings in which the studies of a comparison may differ."""
 
 Say = Callable[[str], None]
 
@@ -274,7 +271,7 @@ def _check_alike(study: optuna.Study, settings: ComparisonSettings, data: Mappin
     Raises:
         UserError: It was not.
     """
-    identity = {name: value for name, value in settings.first.identity().items() if name not in _OF_THE_FORM}
+    identity = {name: value for name, value in settings.first.identity().items() if name not in OF_THE_FORM}
     stored = stored_settings(study)
     changed = differences({name: stored[name] for name in identity if name in stored}, identity)
     if not changed and part_of(study, "data").get("fingerprint") != data.get("fingerprint"):
