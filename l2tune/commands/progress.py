@@ -109,9 +109,9 @@ class Progress:
         self._tell_widening()
 
     def summary(self) -> str:
-        """Fits done in this call and the best λ so far."""
+        """Fits done in this call and the λ of the best mean over all folds, which need not be the curve's λ_best."""
         fits = self._member_epochs / self._epochs
-        best = f", best λ so far {format_lambda(self._best[1])}" if self._best else ""
+        best = f", best mean over all folds at λ {format_lambda(self._best[1])}" if self._best else ""
         return f"{fits:.0f} fits in {_duration(time.monotonic() - self._began)}{best}"
 
     def _shown(self, line: str) -> str:

@@ -225,7 +225,7 @@ def _again(c: Comparison) -> str:
     listings.append(f"l2tune report {shlex.quote(c.name)}")
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     text = (
-        f"The studies are {studies}. Every number of this page comes from them alone: `l2tune report` makes it again, "
+        f"The studies are {studies}. Every number of this page comes from them alone: the last command makes it again, "
         "without training."
     )
     code = "".join(f"<pre>{lines(listing)}</pre>" for listing in listings)
