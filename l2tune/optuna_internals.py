@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import optuna
-
-# ask and tell has no public heartbeat
-from optuna.storages._heartbeat import BaseHeartbeatThread, get_heartbeat_thread, is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
-
-Heartbeat = BaseHeartbeatThread
 
 
 def whole_study(study: optuna.Study) -> optuna.Study:
@@ -22,32 +16,20 @@ def whole_study(study: optuna.Study) -> optuna.Study:
     return whole
 
 
-def heartbeat_of(study: optuna.Study, trial: optuna.Trial) -> Heartbeat:
-    """A thread that tells other workers that this trial is alive; not yet started."""
-    return get_heartbeat_thread(trial._trial_id, study._storage)
-
-
-def fail_stale_trials(study: optuna.Study) -> None:
-    """Fail the trials whose heartbeat has stopped, where the storage keeps one."""
-    if is_heartbeat_enabled(study._storage):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            optuna.storages.fail_stale_trials(study)
-
-
 def take_waiting(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Take a queued trial as `Study.ask` would; False if another worker has it."""
     return study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
 
 
-def mark_trial(study: optuna.Study, trial: FrozenTrial, key: str, value: Any) -> None:
+def mark_trial(study: optuna.Study, trial: FrozenTrial | optuna.Trial, key: str, value: Any) -> None:
     """Set a user attribute of an unfinished trial that another worker may be running."""
     study._storage.set_trial_user_attr(trial._trial_id, key, value)
 
 
-def was_retried(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Numbers of trials that Optuna failed for want of a heartbeat and queued again."""
-    return {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
+def trial_handle(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+    """Optuna's handle of a trial that was taken, as `Study.ask` makes one."""
+    study._thread_local.cached_all_trials = None  # what samplers see is read anew
+    return optuna.Trial(study, trial._trial_id)
 
 
 def note_handle(study: optuna.Study, trial: FrozenTrial) -> Any:

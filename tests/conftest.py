@@ -43,6 +43,14 @@ def real_data() -> Path:
     return Path(root)
 
 
+@pytest.fixture
+def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker without a heartbeat for a tenth of a second is dead."""
+    monkeypatch.setattr("l2tune.search.heartbeat.BEAT_SECONDS", 0.02)
+    monkeypatch.setattr("l2tune.search.heartbeat.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("l2tune.search.workers.LOOK_SECONDS", 0.01)
+
+
 MakeStudy = Callable[..., "optuna.Study"]
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
 
 from l2tune.analysis.bias_variance import decompose
@@ -26,7 +28,7 @@ from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member
 from l2tune.metrics import BUILT_IN, CLASSIFICATION, UNDECLARED, Metric, as_metric
 from l2tune.optuna_internals import queued_params
 from l2tune.penalty.strength import ScaleName, StrengthScale, scale_of
-from l2tune.records.claims import claim_baseline, claim_strength, is_wanted_whole
+from l2tune.records.claims import claim_baseline, claim_strength, is_wanted_whole, part_of_folds
 from l2tune.records.fold_record import FoldRecord, write_fold
 from l2tune.records.observations import (
     as_taken_over,
@@ -57,7 +59,9 @@ class OpenTrial:
         todo: Folds still to train, in order.
         scores: Fold → final score of the metric so far.
         keep: Not to be pruned: the baseline, and a trial whose folds are all wanted.
-        pruned: A pruner ended it.
+        part: It trains one fold of its parameters, other trials the others.
+        pruned: A pruner ended it, or as a part it is done while others are not.
+        taken: Another worker has given it up, for this one gave no sign of life: nothing more can be told.
     """
 
     trial: optuna.Trial
@@ -65,12 +69,18 @@ class OpenTrial:
     todo: list[int]
     scores: dict[int, float] = field(default_factory=dict)
     keep: bool = False
+    part: bool = False
     pruned: bool = False
+    taken: bool = False
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to train."""
-        return self.pruned or not self.todo
+        return self.pruned or self.taken or not self.todo
+
+    def note_taken(self) -> None:
+        """Note, from any thread, that another worker has given it up."""
+        self.taken = True
 
     @property
     def value(self) -> float:
@@ -228,12 +238,18 @@ class CrossValidationObjective:
         seen = observations(study, self.parameter, others=self.parameter.others(trial.params))
         keep = strength == 0.0 or is_wanted_whole(trial)
         open_trial = OpenTrial(trial, strength, seen.fold_order()[: self.trainer.folds], keep=keep)
+        own = part_of_folds(trial)
+        if own is not None:
+            open_trial.part, open_trial.todo = True, [own]
         known = finished_folds_of(study, strength, trial.params)
         if self.steps_of(study) == "epoch" and len(known) < self.trainer.folds:
             return open_trial  # folds in lockstep start together or not at all
         for fold, finished in known.items():
-            self._finish_fold(open_trial, fold, as_taken_over(finished, trial.number))
-        if known and not open_trial.done:
+            if fold in open_trial.todo:
+                self._finish_fold(open_trial, fold, as_taken_over(finished, trial.number))
+        if open_trial.done:
+            self._end_part(open_trial)
+        elif known:
             self._ask_pruner(open_trial)
         return open_trial
 
@@ -250,24 +266,29 @@ class CrossValidationObjective:
             for fold in open_trial.todo if by_epoch or self._whole(open_trial) else open_trial.todo[:1]:
                 owners.setdefault(self.member(open_trial.strength, fold), []).append(open_trial)
 
-        def ask_by_epoch(run: Run, history: History) -> None:
-            for open_trial in open_trials:
+        def after_epoch(run: Run, history: History) -> None:
+            for open_trial in open_trials if by_epoch else ():
                 mine = {m: history[m] for m, trials in owners.items() if open_trial in trials}
-                self._report_epoch(open_trial, mine)
-            run.drop([m for m, trials in owners.items() if all(t.pruned for t in trials)])
+                with _noting_taken(open_trial):
+                    self._report_epoch(open_trial, mine)
+            over = [m for m, trials in owners.items() if all(t.pruned or t.taken for t in trials)]
+            if over:
+                run.drop(over)
 
-        history = self.train(list(owners), ask_by_epoch if by_epoch else None)
+        history = self.train(list(owners), after_epoch)
         for member, trials in owners.items():
             for open_trial in trials:
-                record = FoldRecord.of(
-                    history[member], truncated=open_trial.pruned and not history[member][-1].diverged
-                )
-                self._finish_fold(open_trial, member.fold, record, history[member], report=not by_epoch)
+                truncated = open_trial.pruned and not history[member][-1].diverged
+                record = FoldRecord.of(history[member], truncated=truncated)
+                with _noting_taken(open_trial):
+                    self._finish_fold(open_trial, member.fold, record, history[member], report=not by_epoch)
         for open_trial in open_trials:
-            if not by_epoch and not open_trial.done:
-                self._ask_pruner(open_trial)
-            if open_trial.done:
-                self.decompose(open_trial.trial, open_trial.strength, sorted(open_trial.scores))
+            with _noting_taken(open_trial):
+                if not by_epoch and not open_trial.done:
+                    self._ask_pruner(open_trial)
+                if open_trial.done:
+                    self._end_part(open_trial)
+                    self.decompose(open_trial.trial, open_trial.strength, sorted(open_trial.scores))
 
     def train(self, members: Sequence[Member], after_epoch: Callable[[Run, History], None] | None = None) -> History:
         """Train members in one run, and keep what they predict for the test images.
@@ -444,9 +465,31 @@ class CrossValidationObjective:
         if report and self.steps_of(study) == "fold":
             open_trial.trial.report(open_trial.scores[fold], step=fold)
 
+    def _end_part(self, open_trial: OpenTrial) -> None:
+        """Take over the other folds where this was the last part of a λ: then it is a whole trial."""
+        if not open_trial.part or open_trial.pruned:
+            return
+        trial = open_trial.trial
+        known = finished_folds_of(trial.study, open_trial.strength, trial.params)
+        if len(known) < self.trainer.folds:
+            open_trial.pruned = True
+            return
+        open_trial.todo = [fold for fold in known if fold not in open_trial.scores]
+        for fold in tuple(open_trial.todo):
+            self._finish_fold(open_trial, fold, as_taken_over(known[fold], trial.number))
+
     def _ask_pruner(self, open_trial: OpenTrial) -> None:
         if not open_trial.keep and open_trial.trial.should_prune():
             open_trial.pruned = True
+
+
+@contextmanager
+def _noting_taken(open_trial: OpenTrial) -> Iterator[None]:
+    """What is told of a trial that another worker has given up is dropped."""
+    try:
+        yield
+    except UpdateFinishedTrialError:
+        open_trial.note_taken()
 
 
 def _yields(fit: Fit) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import os
-import socket
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -13,15 +11,20 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.optuna_internals import queued_params
-from l2tune.records.keys import AUDIT, COMPLETE, GIVEN_UP, STRENGTH, WORKER, refitting_key
+from l2tune.records.keys import AUDIT, COMPLETE, CONTINUES, GIVEN_UP, PART, SHARED_FROM, STRENGTH
 from l2tune.records.parameter import DEFAULT, StrengthParameter
 
 CLAIM_SECONDS = 5.0
-"""So long after its birth an earlier trial may still become the baseline: it claims that first of all."""
+"""So long after it was first seen an earlier trial may still become the baseline: it claims that first of all."""
 
 
 BASELINE_ATTEMPTS = 3
 """So many times the baseline may fail for a reason of its own."""
+
+CARRIED = (STRENGTH, COMPLETE, AUDIT, PART)
+"""What a trial queued in the place of another keeps of it."""
+
+_first_seen: dict[tuple[str, int, datetime | None], float] = {}
 
 
 def claim_baseline(trial: optuna.Trial, parameter: StrengthParameter = DEFAULT) -> bool:
@@ -43,7 +46,7 @@ def claim_baseline(trial: optuna.Trial, parameter: StrengthParameter = DEFAULT) 
         if other.number != trial.number and other.state != TrialState.FAIL and other.user_attrs.get(STRENGTH) == 0.0:
             return False
         about_to_claim = is_about_to_draw(other, parameter) and parameter.name not in queued_params(other)
-        if other.number < trial.number and about_to_claim and age_seconds(other) < CLAIM_SECONDS:
+        if other.number < trial.number and about_to_claim and seconds_seen(trial.study, other) < CLAIM_SECONDS:
             return False
     trial.set_user_attr(STRENGTH, 0.0)
     return True
@@ -64,9 +67,10 @@ def is_about_to_draw(trial: FrozenTrial, parameter: StrengthParameter) -> bool:
     )
 
 
-def age_seconds(trial: FrozenTrial) -> float:
-    """How long ago the trial began; infinite if it has not."""
-    return (datetime.now() - trial.datetime_start).total_seconds() if trial.datetime_start else math.inf
+def seconds_seen(study: optuna.Study, trial: FrozenTrial) -> float:
+    """How long ago this process first asked about the trial, by its own clock: other machines' clocks may be wrong."""
+    now = time.monotonic()
+    return now - _first_seen.setdefault((study.study_name, trial.number, trial.datetime_start), now)
 
 
 def is_wanted_whole(trial: FrozenTrial | optuna.Trial) -> bool:
@@ -79,40 +83,28 @@ def is_audit(trial: FrozenTrial | optuna.Trial) -> bool:
     return bool(trial.user_attrs.get(AUDIT, False))
 
 
+def part_of_folds(trial: FrozenTrial | optuna.Trial) -> int | None:
+    """The only fold that the trial is to train, where workers share the folds of its parameters."""
+    fold = trial.user_attrs.get(PART)
+    return None if fold is None else int(fold)
+
+
 def was_given_up(trial: FrozenTrial) -> bool:
     """Whether a failed trial failed because its worker ended, so that its λ is as good as untried."""
     return bool(trial.user_attrs.get(GIVEN_UP, False))
 
 
-def this_worker() -> dict[str, Any]:
-    """Host and number of this process, as they are stored."""
-    return {"host": socket.gethostname(), "pid": os.getpid()}
+def successors(trials: list[FrozenTrial]) -> set[int]:
+    """Numbers of the given up trials in whose place another was queued."""
+    return {int(trial.user_attrs[CONTINUES]) for trial in trials if CONTINUES in trial.user_attrs}
 
 
-def write_worker(trial: optuna.Trial) -> None:
-    """Write down which process runs the trial."""
-    trial.set_user_attr(WORKER, this_worker())
+def to_queue_again(trial: FrozenTrial) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and user attributes to queue in the place of a trial that was given up.
 
-
-def worker_of(trial: FrozenTrial) -> tuple[str, int] | None:
-    """Host and number of the process that runs the trial, if it was written down."""
-    return _worker(trial.user_attrs.get(WORKER))
-
-
-def claim_refit(study: optuna.Study, strength: float, seed: int) -> None:
-    """Write down that this process trains the final network of this λ and seed."""
-    study.set_user_attr(refitting_key(strength, seed), this_worker())
-
-
-def release_refit(study: optuna.Study, strength: float, seed: int) -> None:
-    """Write down that this process trains it no longer."""
-    study.set_user_attr(refitting_key(strength, seed), None)
-
-
-def refit_worker(study: optuna.Study, strength: float, seed: int) -> tuple[str, int] | None:
-    """Host and number of the process that trains the final network of this λ and seed, if one does."""
-    return _worker(study.user_attrs.get(refitting_key(strength, seed)))
-
-
-def _worker(stored: Mapping[str, Any] | None) -> tuple[str, int] | None:
-    return None if stored is None else (str(stored["host"]), int(stored["pid"]))
+    No parameters and no fold of its own: a baseline, which the next trial claims, or a trial that had no λ yet.
+    """
+    attrs: Mapping[str, Any] = trial.user_attrs
+    if SHARED_FROM in attrs:  # it is copied anew
+        return {}, {}
+    return queued_params(trial) | trial.params, {key: attrs[key] for key in CARRIED if key in attrs}

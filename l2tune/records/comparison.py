@@ -10,10 +10,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from l2tune.optuna_internals import mark_trial
-from l2tune.records.claims import this_worker
 from l2tune.records.keys import BIAS_VARIANCE, COMPARISON, GIVEN_UP, PREFIX, SHARED_FROM, STRENGTH, WORKER, fold_key
 from l2tune.records.observations import finished_folds_of
 from l2tune.records.study import fold_count, stored_settings
+from l2tune.records.workers import Worker
 
 _SUMMARY = [PREFIX + name for name in ("weight_decay", "train", "gap")]
 """What the dashboard shows of a trial that holds whatever the form; its regime is of the study's own curve."""
@@ -82,18 +82,17 @@ def has_baseline(study: optuna.Study) -> bool:
     return any(t.user_attrs.get(STRENGTH) == 0.0 and t.state != TrialState.FAIL for t in trials)
 
 
-def share_baseline(source: optuna.Study, target: optuna.Study) -> bool:
+def share_baseline(source: optuna.Study, target: optuna.Study, worker: Worker) -> bool:
     """Copy the trial at λ = 0 into a study of another form, which then needs none of its own.
 
     At λ = 0 the form of the penalty does nothing: the fits are the same. Processes that copy at once leave one copy.
 
+    Args:
+        worker: Who copies.
+
     Returns:
         False where the target has a trial at λ = 0 already, or the source has not finished all folds of its own.
     """
-    worker = this_worker()
-    for left in _copies(target):
-        if left.state == TrialState.RUNNING and left.user_attrs.get(WORKER) == worker:
-            _give_up(target, left)  # cut short by an interrupt of this very process
     trial = baseline_of(source)
     if trial is None or has_baseline(target):
         return False
@@ -101,26 +100,29 @@ def share_baseline(source: optuna.Study, target: optuna.Study) -> bool:
     if len(folds) < (fold_count(source) or 1):
         return False
     first = str(trial.user_attrs.get(SHARED_FROM, source.study_name))
-    target.add_trial(
-        create_trial(
-            state=TrialState.RUNNING,
-            intermediate_values=trial.intermediate_values,
-            user_attrs={STRENGTH: 0.0, SHARED_FROM: first, WORKER: worker},
+    attrs = {STRENGTH: 0.0, SHARED_FROM: first, WORKER: asdict(worker)}
+    try:
+        target.add_trial(
+            create_trial(state=TrialState.RUNNING, intermediate_values=trial.intermediate_values, user_attrs=attrs)
         )
-    )
-    earliest, *_ = copies = _copies(target)
-    mine = next(copy for copy in reversed(copies) if copy.user_attrs.get(WORKER) == worker)
-    if earliest.number != mine.number:
-        _give_up(target, mine)
-        return False
-    for fold, finished in folds.items():
-        assert finished.record is not None
-        # whichever trial of the source trained it, none of the target did
-        mark_trial(target, mine, fold_key(fold), asdict(replace(finished.record, reused_from=None)))
-    for key in (BIAS_VARIANCE, *_SUMMARY):
-        if key in trial.user_attrs:
-            mark_trial(target, mine, key, trial.user_attrs[key])
-    target.tell(mine.number, trial.value)
+        earliest, *_ = copies = _copies(target)
+        mine = next(copy for copy in reversed(copies) if copy.user_attrs.get(WORKER) == asdict(worker))
+        if earliest.number != mine.number:
+            _give_up(target, mine)
+            return False
+        for fold, finished in folds.items():
+            assert finished.record is not None
+            # whichever trial of the source trained it, none of the target did
+            mark_trial(target, mine, fold_key(fold), asdict(replace(finished.record, reused_from=None)))
+        for key in (BIAS_VARIANCE, *_SUMMARY):
+            if key in trial.user_attrs:
+                mark_trial(target, mine, key, trial.user_attrs[key])
+        target.tell(mine.number, trial.value)
+    except KeyboardInterrupt:
+        for copy in _copies(target):
+            if copy.state == TrialState.RUNNING and copy.user_attrs.get(WORKER) == asdict(worker):
+                _give_up(target, copy)
+        raise
     return True
 
 
@@ -131,7 +133,7 @@ def _copies(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def _give_up(study: optuna.Study, trial: FrozenTrial) -> None:
-    mark_trial(study, trial, GIVEN_UP, True)
+    mark_trial(study, trial, GIVEN_UP, "copy")
     study.tell(trial.number, state=TrialState.FAIL)
 
 

@@ -7,7 +7,7 @@
 | study | `l2tune:metric` | `Metric.asdict()` |
 | study | `l2tune:parameter` | name and scale of the parameter that is the strength |
 | study | `l2tune:comparison` | name and penalties of the comparison that the study is a part of |
-| study | `l2tune:refitting:λ:SEED` | host and process that trains this final network now, for the comparison |
+| study | `l2tune:refitting:λ:SEED` | worker and heartbeat of who trains this final network now, for the comparison |
 | study | `l2tune:range` | [low, high] of λ now searched, once it was widened |
 | study | `l2tune:refit:λ:SEED` | `RefitRecord` of a final network; one key each: no process writes over another's |
 | trial | the parameter | the strength, on its scale; the baseline has none, for a log range rejects 0 |
@@ -15,9 +15,12 @@
 | trial | `l2tune:fold:K` | `FoldRecord` of fold K |
 | trial | `l2tune:complete` | true: all folds are wanted, whatever a pruner says |
 | trial | `l2tune:audit` | true: finishes a λ that was pruned, to see whether that was right |
-| trial | `l2tune:given_up` | true: failed because its worker ended, not because of its parameters |
+| trial | `l2tune:part` | the only fold that this trial is to train of its parameters: workers share the folds |
+| trial | `l2tune:given_up` | true: failed for its worker ended, not for its parameters; `copy`: it was not needed |
+| trial | `l2tune:continues` | number of the trial that was given up in whose place this one is |
 | trial | `l2tune:shared_from` | the study of the comparison that trained this trial's folds, at λ = 0 |
-| trial | `l2tune:worker` | host and process that run it |
+| trial | `l2tune:worker` | token of the worker that runs it; host and process, for people |
+| trial | `l2tune:beat` | its heartbeat: a number that its worker changes every few seconds |
 | trial | `l2tune:bias_variance` | decomposition over the folds' predictions of the test images |
 | trial | `l2tune:weight_decay`, `:train`, `:gap`, `:regime` | for the dashboard, as judged when the trial ended |
 | trial | intermediate value | fold pruning: step = fold, its metric; epoch pruning: step = epoch, mean over folds |
@@ -35,11 +38,14 @@ RANGE = PREFIX + "range"
 STRENGTH = PREFIX + "strength"
 COMPLETE = PREFIX + "complete"
 AUDIT = PREFIX + "audit"
+PART = PREFIX + "part"
 GIVEN_UP = PREFIX + "given_up"
+CONTINUES = PREFIX + "continues"
 SHARED_FROM = PREFIX + "shared_from"
 COMPARISON = PREFIX + "comparison"
 _REFITTING = PREFIX + "refitting:"
 WORKER = PREFIX + "worker"
+BEAT = PREFIX + "beat"
 BIAS_VARIANCE = PREFIX + "bias_variance"
 PARTS = ("settings", "versions", "trainer", "data")
 REFIT = PREFIX + "refit:"

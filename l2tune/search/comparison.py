@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -17,7 +18,6 @@ from l2tune.comparison_settings import ComparisonSettings, study_name
 from l2tune.errors import UserError
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.penalty.strength import format_lambda
-from l2tune.records.claims import claim_refit, refit_worker, release_refit
 from l2tune.records.comparison import (
     comparison_studies,
     join_comparison,
@@ -29,16 +29,15 @@ from l2tune.records.observations import observations
 from l2tune.records.refits import RefitRecord, refit_of, write_refit
 from l2tune.records.study import is_described, part_of, stored_settings
 from l2tune.records.tables import read_study
+from l2tune.records.workers import Worker, clear_refitting, refitting, write_refitting
+from l2tune.search.heartbeat import Heart, Watch
 from l2tune.search.runner import run_as_asked
 from l2tune.search.storage import delete_study, load_study, open_study, study_exists
-from l2tune.search.workers import is_at_work_elsewhere, others_at_work, requeue_lost_trials
+from l2tune.search.workers import LOOK_SECONDS, others_at_work, take_over_lost, wait_for_signs_of_life
 from l2tune.settings import OF_THE_FORM, differences
 
 if TYPE_CHECKING:
     from l2tune.data.images import ImageData
-
-WAIT_SECONDS = 0.5
-"""Between two looks at what another process has in training."""
 
 Say = Callable[[str], None]
 
@@ -157,46 +156,123 @@ def run_comparison(
         SearchAborted: A search had to give up.
         KeyboardInterrupt: All that was told is kept.
     """
-    for side in sides:
-        share_known_baseline(storage, name, side, say)
-        search(side)
-    for side in sides:
-        _wait(side.study, lambda trial: True, say)  # what they find may move λ_best
-    train_refits(storage, name, sides, say)
+    with Heart() as heart:
+        _Run(storage, name, sides, say, heart).all(search)
 
 
-def share_known_baseline(storage: BaseStorage, name: str, side: Side, say: Say = lambda line: None) -> None:
-    """Copy the trial at λ = 0 from another study of the comparison, unless this one has its own or none has."""
-    requeue_lost_trials(side.study)
-    others = [s for s in comparison_studies(storage, name).values() if s.study_name != side.study.study_name]
-    for other in others:
-        _wait(other, lambda trial: trial.user_attrs.get(STRENGTH) == 0.0, say)
-        if share_baseline(other, side.study):
-            say(f"λ 0 (baseline) is taken from study {other.study_name!r}: without a penalty its form does nothing")
-            return
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One process's part in a comparison, with the heart that tells others that it is alive."""
 
+    storage: BaseStorage
+    name: str
+    sides: Sequence[Side]
+    say: Say
+    heart: Heart
+    worker: Worker = field(default_factory=Worker)
+    watch: Watch = field(init=False)
 
-def train_refits(storage: BaseStorage, name: str, sides: Sequence[Side], say: Say = lambda line: None) -> None:
-    """Train on all training images at λ = 0, once for all forms, and at λ_best and λ_1se of each; store the scores.
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watch", Watch(self.heart.clock))
 
-    Those that are stored already are not trained again; those that another process trains are waited for.
-    """
-    given_up: set[tuple[str, float]] = set()
-    while True:
-        waiting: list[Side] = []
-        for side in sides:
-            for strength in _chosen(side.study):
-                if (side.form, strength) in given_up or _is_refitted(storage, name, side, strength):
-                    continue
-                if _is_refitted_elsewhere(storage, name, side, strength):
-                    waiting.append(side)
-                elif not _refit(side, strength, say):
-                    given_up.add((side.form, strength))
-                    if strength == 0:
-                        given_up |= {(other.form, 0.0) for other in sides}
-        if not waiting:
-            return
-        time.sleep(WAIT_SECONDS)
+    def all(self, search: Callable[[Side], object]) -> None:
+        """Search all sides, then train the final networks."""
+        for side in self.sides:
+            self._share_known_baseline(side)
+            search(side)
+        for side in self.sides:
+            self._wait(side.study, lambda trial: True)  # what others find may move λ_best
+        self._train_refits()
+
+    def _share_known_baseline(self, side: Side) -> None:
+        """Copy the trial at λ = 0 from another study of the comparison, unless this one has its own or none has."""
+        wait_for_signs_of_life(side.study, self.watch, self.worker, self.say)
+        known = comparison_studies(self.storage, self.name).values()
+        for other in [study for study in known if study.study_name != side.study.study_name]:
+            self._wait(other, lambda trial: trial.user_attrs.get(STRENGTH) == 0.0)
+            if share_baseline(other, side.study, self.worker):
+                told = "without a penalty its form does nothing"
+                self.say(f"λ 0 (baseline) is taken from study {other.study_name!r}: {told}")
+                return
+
+    def _train_refits(self) -> None:
+        """Train on all training images at λ = 0, once for all forms, and at λ_best and λ_1se of each.
+
+        Those whose scores are stored are not trained again; those that another process trains are waited for.
+        """
+        given_up: set[tuple[str, float]] = set()
+        while True:
+            waiting = False
+            for side in self.sides:
+                for strength in _chosen(side.study):
+                    if (side.form, strength) in given_up or self._is_refitted(side, strength):
+                        continue
+                    if self._is_refitted_elsewhere(side, strength):
+                        waiting = True
+                    elif not self._refit(side, strength):
+                        given_up.add((side.form, strength))
+                        if strength == 0:
+                            given_up |= {(other.form, 0.0) for other in self.sides}
+            if not waiting:
+                return
+            time.sleep(LOOK_SECONDS)
+
+    def _is_refitted(self, side: Side, strength: float) -> bool:
+        """Whether the final network is stored; that of λ = 0 is copied from another study of the comparison."""
+        seed = side.objective.settings.search.seed
+        if refit_of(side.study, strength, seed) is not None:
+            return True
+        if strength > 0:
+            return False
+        found = (refit_of(study, 0.0, seed) for study in comparison_studies(self.storage, self.name).values())
+        record = next((record for record in found if record is not None), None)
+        if record is None:
+            return False
+        write_refit(side.study, record)
+        return True
+
+    def _is_refitted_elsewhere(self, side: Side, strength: float) -> bool:
+        """Whether another worker, which is not known to be dead, trains the final network now."""
+        known = comparison_studies(self.storage, self.name).values()
+        seed = side.objective.settings.search.seed
+        for study in [side.study] if strength > 0 else list(known):
+            at_work = refitting(study, strength, seed)
+            if at_work is not None and at_work[0].token != self.worker.token:
+                key = study.study_name, "refit", strength, seed
+                self.watch.look(key, at_work)
+                if not self.watch.is_dead(key):
+                    return True
+        return False
+
+    def _refit(self, side: Side, strength: float) -> bool:
+        """Train a final network and store its scores; False if training diverged."""
+        seed = side.objective.settings.search.seed
+        write = partial(write_refitting, side.study, strength, seed, self.worker)
+        key = side.study.study_name, strength
+        write(0)
+        self.heart.add(key, write)
+        try:
+            refit = side.objective.train_final(strength, seed)
+            write_refit(side.study, RefitRecord.of(refit, seed))
+        except UserError as error:
+            self.say(f"{side.form}: no network on all training images ({error.what})")
+            return False
+        finally:
+            self.heart.remove(key)
+            clear_refitting(side.study, strength, seed)
+        took = f"with λ {format_lambda(strength)} in {refit.seconds:.0f} s"
+        self.say(f"{side.form}: trained on all training images {took}")
+        return True
+
+    def _wait(self, study: optuna.Study, matters: Callable[[FrozenTrial], bool]) -> None:
+        """Wait for the trials that matter among those that other workers have in training."""
+        told = False
+        while any(map(matters, others_at_work(study, self.watch, self.worker))):
+            if not told:
+                self.say(f"waiting for another process that trains for study {study.study_name!r}")
+                told = True
+            time.sleep(LOOK_SECONDS)
+        take_over_lost(study, self.watch, self.worker)
 
 
 def _chosen(study: optuna.Study) -> list[float]:
@@ -206,55 +282,6 @@ def _chosen(study: optuna.Study) -> list[float]:
     t = Estimates.from_record(read_study(study))
     known = [] if t.curve is None or not len(t.record.observations.tried) else [t.best_lambda, t.one_se_lambda]
     return list(dict.fromkeys([0.0, *known]))
-
-
-def _is_refitted(storage: BaseStorage, name: str, side: Side, strength: float) -> bool:
-    """Whether the final network is stored; that of λ = 0 is copied from another study of the comparison."""
-    seed = side.objective.settings.search.seed
-    if refit_of(side.study, strength, seed) is not None:
-        return True
-    if strength > 0:
-        return False
-    found = (refit_of(study, 0.0, seed) for study in comparison_studies(storage, name).values())
-    record = next((record for record in found if record is not None), None)
-    if record is None:
-        return False
-    write_refit(side.study, record)
-    return True
-
-
-def _is_refitted_elsewhere(storage: BaseStorage, name: str, side: Side, strength: float) -> bool:
-    """Whether another process on this machine trains the final network now."""
-    studies = [side.study] if strength > 0 else list(comparison_studies(storage, name).values())
-    seed = side.objective.settings.search.seed
-    return any(is_at_work_elsewhere(refit_worker(study, strength, seed)) for study in studies)
-
-
-def _refit(side: Side, strength: float, say: Say) -> bool:
-    """Train a final network and store its scores; False if training diverged."""
-    seed = side.objective.settings.search.seed
-    claim_refit(side.study, strength, seed)
-    try:
-        refit = side.objective.train_final(strength, seed)
-        write_refit(side.study, RefitRecord.of(refit, seed))
-    except UserError as error:
-        say(f"{side.form}: no network on all training images ({error.what})")
-        return False
-    finally:
-        release_refit(side.study, strength, seed)
-    say(f"{side.form}: trained on all training images with λ {format_lambda(strength)} in {refit.seconds:.0f} s")
-    return True
-
-
-def _wait(study: optuna.Study, matters: Callable[[FrozenTrial], bool], say: Say) -> None:
-    """Wait for the trials that matter among those that other processes on this machine have in training."""
-    told = False
-    while any(map(matters, others_at_work(study))):
-        if not told:
-            say(f"waiting for another process that trains for study {study.study_name!r}")
-            told = True
-        time.sleep(WAIT_SECONDS)
-    requeue_lost_trials(study)
 
 
 def _delete(storage: BaseStorage, settings: ComparisonSettings, say: Say) -> None:

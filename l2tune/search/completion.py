@@ -9,9 +9,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.optuna_internals import mark_trial, queued_params, take_waiting
-from l2tune.records.keys import COMPLETE, GIVEN_UP
+from l2tune.records.keys import COMPLETE
 from l2tune.records.observations import known_parameter, strength_of
 from l2tune.records.parameter import Others
+from l2tune.search.workers import withdraw
 
 
 def queue_completion(
@@ -37,8 +38,7 @@ def queue_completion(
     for copy in copies[1:]:
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
             if take_waiting(study, copy):
-                mark_trial(study, copy, GIVEN_UP, True)
-                study.tell(copy.number, state=TrialState.FAIL)
+                withdraw(study, copy)
 
 
 def _params(study: optuna.Study, strength: float, others: Others) -> dict[str, Any]:

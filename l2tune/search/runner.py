@@ -6,22 +6,34 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.curve.observations import fit_curve
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.members import together
 from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
-from l2tune.optuna_internals import Heartbeat, heartbeat_of
-from l2tune.records.claims import is_audit
+from l2tune.records.claims import is_audit, part_of_folds
 from l2tune.records.observations import observations
 from l2tune.records.tables import write_summary
+from l2tune.records.workers import Worker, write_beat
 from l2tune.search.audit import audits_waiting, queue_audit
+from l2tune.search.heartbeat import Heart, Watch
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.storage import STORAGE_ERRORS, reason
-from l2tune.search.workers import ask_trial, requeue, requeue_lost_trials
+from l2tune.search.workers import (
+    LOOK_SECONDS,
+    ask_trial,
+    others_at_work,
+    requeue,
+    take_over_lost,
+    wait_for_signs_of_life,
+    withdraw,
+)
 
 _FAILURES_IN_A_ROW = 3
 
@@ -50,12 +62,18 @@ def run_search(
     *,
     settle: StopWhenSettled | None = None,
     on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
+    say: Callable[[str], None] = lambda line: None,
+    worker: Worker | None = None,
+    wait: bool = True,
 ) -> str:
-    """Search until the answer is settled or the budget is spent.
+    """Search until the answer is settled or the budget is spent, alone or beside other workers of the same study.
 
     Args:
         settle: The stopping rule; without one, only the budget stops the search.
         on_trial: Called with each finished trial.
+        say: Called with what else is worth a line.
+        worker: Who searches.
+        wait: Wait for a sign of life of workers that have trials under way, before the first trial.
 
     Returns:
         Why it stopped, in words.
@@ -64,41 +82,33 @@ def run_search(
         SearchAborted: Several trials in a row could not be trained, or the storage failed.
         KeyboardInterrupt: The trials in training are queued again; all that was told is kept.
     """
-    began = time.monotonic()
-    requeue_lost_trials(study)
-    active: list[_Running] = []
-    failures = 0
-    try:
-        while True:
-            why = ""
-            while len(active) < budget.batch and not why:
-                why = _why_stop(study, budget, settle, time.monotonic() - began, objective.settings.search.seed)
-                if not why:
-                    _begin(study, objective, budget, active)
-            if not active:
-                if requeue_lost_trials(study):  # of another worker that has died meanwhile
+    worker = worker or Worker()
+    with Heart() as heart:
+        watch = Watch(heart.clock)
+        search = WorkerSearch(study, objective, budget, worker, settle=settle, heart=heart)
+        try:
+            if wait:
+                wait_for_signs_of_life(study, watch, worker, say)
+            while True:
+                take_over_lost(study, watch, worker)
+                step = search.begin()
+                if not search.active:
+                    if step is Step.STOP or (step is Step.DONE and not others_at_work(study, watch, worker)):
+                        return search.why
+                    time.sleep(LOOK_SECONDS)  # what others have in training may move the answer
                     continue
-                return why
-            try:
-                objective.advance([running.open for running in active if not running.open.done])
-                failures = 0
-            except TrialFailed as error:
-                failures += 1
-                _give_up(study, active)
-                if failures >= _FAILURES_IN_A_ROW:
-                    raise SearchAborted(f"{failures} times in a row training failed: {error}") from error
-            for running in [running for running in active if running.open.done]:
-                told = _tell(study, objective, running)
-                active.remove(running)  # not before: what an interrupt finds here is given up in good order
-                on_trial(told)
-    except STORAGE_ERRORS as error:
-        _give_up(study, active)
-        raise SearchAborted(
-            f"the storage failed ({reason(error)}); what it holds is kept: mend it, then run the same search again"
-        ) from error
-    except BaseException:
-        _give_up(study, active)
-        raise
+                for trial in search.advance():
+                    on_trial(trial)
+                for taken in search.taken():
+                    say(f"trial {taken.number + 1} was taken over by another worker, for this one gave no sign of life")
+        except STORAGE_ERRORS as error:
+            search.give_up()
+            raise SearchAborted(
+                f"the storage failed ({reason(error)}); what it holds is kept: mend it, then run the same search again"
+            ) from error
+        except BaseException:
+            search.give_up()
+            raise
 
 
 def run_as_asked(
@@ -106,6 +116,9 @@ def run_as_asked(
     objective: CrossValidationObjective,
     *,
     on_trial: Callable[[FrozenTrial], None] = lambda trial: None,
+    say: Callable[[str], None] = lambda line: None,
+    worker: Worker | None = None,
+    wait: bool = True,
 ) -> str:
     """`run_search` with the budget and the stopping rule that the objective's settings ask for."""
     search = objective.settings.search
@@ -115,92 +128,197 @@ def run_as_asked(
         Budget(search.trials, search.timeout, together(objective.trainer), search.audit),
         settle=StopWhenSettled() if search.sampler == "curve" else None,
         on_trial=on_trial,
+        say=say,
+        worker=worker,
+        wait=wait,
     )
 
 
-@dataclass(eq=False)
-class _Running:
-    """A trial in training, with the thread that tells other workers that it is alive."""
+class Step(Enum):
+    """What a worker can do next."""
 
-    open: OpenTrial
-    heartbeat: Heartbeat
+    BEGUN = auto()
+    """It has trials to train."""
+    WAIT = auto()
+    """What other workers have in training decides whether more is wanted."""
+    DONE = auto()
+    """Nothing is wanted, unless other workers die."""
+    STOP = auto()
+    """Nothing is to be begun any more, whatever others do."""
 
 
-def _begin(study: optuna.Study, objective: CrossValidationObjective, budget: Budget, active: list[_Running]) -> None:
-    """Ask for a trial and add it to those in training, unless other workers have begun all trials in this instant."""
-    trial = ask_trial(study)
-    heartbeat = heartbeat_of(study, trial)
-    try:
-        earlier = study.get_trials(deepcopy=False)[: trial.number]
-        if _begun(earlier) >= budget.trials and not is_audit(trial):
-            study.tell(trial, state=TrialState.FAIL)
+class WorkerSearch:
+    """One worker's part of a search: begins trials, trains them step by step, tells the results.
+
+    Args:
+        worker: Whose part it is.
+        heart: Beats for the trials in training; none where nobody else is to be told.
+
+    Attributes:
+        active: The trials in training.
+        why: Why the last `begin` began nothing, in words.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        objective: CrossValidationObjective,
+        budget: Budget,
+        worker: Worker,
+        *,
+        settle: StopWhenSettled | None = None,
+        heart: Heart | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.active: list[OpenTrial] = []
+        self.why = ""
+        self._study, self._objective, self._budget, self._settle = study, objective, budget, settle
+        self._worker, self._heart, self._now = worker, heart, now
+        self._began = now()
+        self._failures = 0
+        self._taken: list[OpenTrial] = []
+
+    def begin(self) -> Step:
+        """Begin as many trials as are trained together, as far as any are wanted."""
+        step = Step.BEGUN
+        while len(self.active) < self._budget.batch and step is Step.BEGUN:
+            step, queued = self._next()
+            if step is Step.BEGUN:
+                self._begin(queued)
+        return Step.BEGUN if self.active else step
+
+    def advance(self) -> list[FrozenTrial]:
+        """Train one step of the trials in training; returns those that are done, as they were told.
+
+        Raises:
+            SearchAborted: Several times in a row training failed.
+        """
+        try:
+            self._objective.advance([trial for trial in self.active if not trial.done])
+            self._failures = 0
+        except TrialFailed as error:
+            self._failures += 1
+            self.give_up()
+            if self._failures >= _FAILURES_IN_A_ROW:
+                raise SearchAborted(f"{self._failures} times in a row training failed: {error}") from error
+        told = []
+        for trial in [trial for trial in self.active if trial.done]:
+            ended = None if trial.taken else self._tell(trial)
+            if ended is None:
+                self._taken.append(trial)
+            else:
+                told.append(ended)
+            self._stop_beating(trial)
+            self.active.remove(trial)  # not before: what an interrupt finds here is given up in good order
+        return told
+
+    def taken(self) -> list[optuna.Trial]:
+        """The trials that other workers have taken over since the last call."""
+        taken, self._taken = self._taken, []
+        return [trial.trial for trial in taken]
+
+    def give_up(self) -> None:
+        """Queue the trials in training again."""
+        while self.active:
+            trial = self.active.pop()
+            self._stop_beating(trial)
+            self._requeue(trial.trial)
+
+    def _next(self) -> tuple[Step, bool]:
+        """What to do next, and whether only a queued trial is wanted. May queue trials that complete the answer."""
+        study, budget = self._study, self._budget
+        if budget.seconds is not None and self._now() - self._began >= budget.seconds:
+            self.why = f"the {budget.seconds:g} s are over"
+            return Step.STOP, False
+        step, queued = self._next_of_search()
+        if step is not Step.DONE or not budget.audit:
+            return step, queued
+        seed = self._objective.settings.search.seed
+        if audits_waiting(study) or queue_audit(study, budget.audit, seed):
+            return Step.BEGUN, True
+        return step, queued
+
+    def _next_of_search(self) -> tuple[Step, bool]:
+        """The same, leaving audits aside."""
+        trials = self._study.get_trials(deepcopy=False)
+        begun = _begun(trials)
+        waiting = any(t.state == TrialState.WAITING and not is_audit(t) for t in trials)
+        if begun >= self._budget.trials:
+            self.why = f"all {self._budget.trials} trials are done"
+            parts = any(t.state == TrialState.WAITING and part_of_folds(t) is not None for t in trials)
+            return (Step.BEGUN, True) if parts else (Step.DONE, False)
+        if waiting:
+            return Step.BEGUN, True
+        if self._settle is None:
+            return Step.BEGUN, False
+        if self._settle.is_settled(self._study):
+            self.why = "the answer is settled"
+            if not self._settle.queue_missing(self._study):
+                return Step.DONE, False
+            return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
+        if self._budget.trials - begun <= 2 and self._settle.queue_missing(self._study):
+            # the last trials complete λ_best and λ_1se
+            return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
+        return Step.BEGUN, False
+
+    def _is_anything_queued(self) -> bool:
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return any(not is_audit(trial) for trial in waiting)
+
+    def _begin(self, queued: bool) -> None:
+        """Ask for a trial and add it to those in training, unless other workers have begun all trials in this instant.
+
+        Args:
+            queued: Only one that is queued.
+        """
+        trial = ask_trial(self._study, self._worker, queued=queued)
+        if trial is None:
             return
-        heartbeat.start()
-        active.append(_Running(objective.open(trial), heartbeat))
-    except BaseException:
-        _stop(heartbeat)
-        _requeue(study, trial)
-        raise
+        try:
+            trials = self._study.get_trials(deepcopy=False)
+            me = trials[trial.number]
+            if not is_audit(me) and part_of_folds(me) is None and _begun(trials[: me.number]) >= self._budget.trials:
+                withdraw(self._study, trial)
+                return
+            opened = self._objective.open(trial)
+            self.active.append(opened)
+            if self._heart is not None:
+                self._heart.add(trial.number, partial(write_beat, self._study, trial), opened.note_taken)
+        except UpdateFinishedTrialError:  # it came so slowly that another worker took it over
+            return
+        except BaseException:
+            if not any(opened.trial is trial for opened in self.active):
+                self._requeue(trial)
+            raise
 
+    def _tell(self, trial: OpenTrial) -> FrozenTrial | None:
+        """Tell the study how a trial ended; None if another worker has taken it over."""
+        others = self._objective.parameter.others(trial.trial.params)
+        curve = fit_curve(observations(self._study, self._objective.parameter, others=others))
+        regime = None if curve is None else curve.regime(trial.strength)
+        try:
+            write_summary(trial.trial, self._objective.metric, regime)
+            if trial.pruned:
+                told = self._study.tell(trial.trial, state=TrialState.PRUNED, skip_if_finished=True)
+            else:
+                told = self._study.tell(trial.trial, trial.value, skip_if_finished=True)
+        except UpdateFinishedTrialError:
+            return None
+        return None if told.state == TrialState.FAIL else told
 
-def _tell(study: optuna.Study, objective: CrossValidationObjective, running: _Running) -> FrozenTrial:
-    trial = running.open
-    seen = observations(study, objective.parameter, others=objective.parameter.others(trial.trial.params))
-    curve = fit_curve(seen)
-    write_summary(trial.trial, objective.metric, None if curve is None else curve.regime(trial.strength))
-    _stop(running.heartbeat)
-    if trial.pruned:
-        return study.tell(trial.trial, state=TrialState.PRUNED, skip_if_finished=True)
-    return study.tell(trial.trial, trial.value, skip_if_finished=True)
+    def _stop_beating(self, trial: OpenTrial) -> None:
+        if self._heart is not None:
+            self._heart.remove(trial.trial.number)
 
-
-def _give_up(study: optuna.Study, active: list[_Running]) -> None:
-    """Queue trials in training again."""
-    while active:
-        running = active.pop()
-        _stop(running.heartbeat)
-        _requeue(study, running.open.trial)
-
-
-def _stop(heartbeat: Heartbeat) -> None:
-    with suppress(AssertionError, RuntimeError):  # an interrupt came before it had quite started
-        heartbeat.join()
-
-
-def _requeue(study: optuna.Study, trial: optuna.Trial) -> None:
-    with suppress(*STORAGE_ERRORS):  # the next search takes up the trials of a process that is gone
-        requeue(study, _frozen(study, trial))
-
-
-def _why_stop(study: optuna.Study, budget: Budget, settle: StopWhenSettled | None, seconds: float, seed: int) -> str:
-    """Why no further trial should begin; empty if one should. May queue trials that complete or audit the answer."""
-    if budget.seconds is not None and seconds >= budget.seconds:
-        return f"the {budget.seconds:g} s are over"
-    why = _why_settled(study, budget, settle)
-    audits = bool(why) and budget.audit > 0 and (audits_waiting(study) or queue_audit(study, budget.audit, seed) > 0)
-    return "" if audits else why
-
-
-def _why_settled(study: optuna.Study, budget: Budget, settle: StopWhenSettled | None) -> str:
-    """Why the search proper is over; empty if it is not. May queue the trials that complete the answer."""
-    trials = study.get_trials(deepcopy=False)
-    begun = _begun(trials)
-    if begun >= budget.trials:
-        return f"all {budget.trials} trials are done"
-    if settle is None or any(t.state == TrialState.WAITING and not is_audit(t) for t in trials):
-        return ""
-    if settle.is_settled(study):
-        return "" if settle.queue_missing(study) else "the answer is settled"
-    if budget.trials - begun <= 2:  # the last trials complete λ_best and λ_1se
-        settle.queue_missing(study)
-    return ""
+    def _requeue(self, trial: optuna.Trial) -> None:
+        with suppress(*STORAGE_ERRORS):  # the next search takes up the trials of a worker that is gone
+            requeue(self._study, self._study.get_trials(deepcopy=False)[trial.number])
 
 
 def _begun(trials: Sequence[FrozenTrial]) -> int:
-    """How many of these count towards the budget: audits go beyond it."""
+    """How many of these count towards the budget: audits go beyond it, and the parts of a trial are one."""
     counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return sum(t.state in counted and not is_audit(t) for t in trials)
-
-
-def _frozen(study: optuna.Study, trial: optuna.Trial) -> FrozenTrial:
-    return study.get_trials(deepcopy=False)[trial.number]
+    return sum(
+        t.state in counted and not is_audit(t) and (part_of_folds(t) is None or t.state == TrialState.COMPLETE)
+        for t in trials
+    )

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.curve.observations import Observations, fit_curve
 from l2tune.curve.regularization_curve import RegularizationCurve
-from l2tune.optuna_internals import was_retried, whole_study
+from l2tune.optuna_internals import whole_study
 from l2tune.penalty.strength import ScaleName
 from l2tune.records.claims import is_about_to_draw, was_given_up
 from l2tune.records.observations import finished_folds, observations, strength_of
@@ -176,11 +176,10 @@ def _counts(trial: FrozenTrial) -> bool:
 
 def _failed(trials: Sequence[FrozenTrial], parameter: StrengthParameter) -> set[float]:
     """The λ whose trials failed for a reason of their own, not because a worker ended."""
-    retried = was_retried(trials)
     return {
         strength
         for trial in trials
-        if trial.state == TrialState.FAIL and not was_given_up(trial) and trial.number not in retried
+        if trial.state == TrialState.FAIL and not was_given_up(trial)
         if (strength := strength_of(trial, parameter)) is not None and strength > 0
     }
 

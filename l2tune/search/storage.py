@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-import warnings
 from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from l2tune.errors import UserError
@@ -20,8 +19,6 @@ from l2tune.settings import Settings
 from l2tune.storage_url import hide_password, is_ambiguous, without_password
 from l2tune.terminal_text import steering_sign
 
-HEARTBEAT_SECONDS = 30
-GRACE_SECONDS = 120
 DATABASE_ERRORS = (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 STORAGE_ERRORS = (*DATABASE_ERRORS, OSError)
 """What a storage raises when its disk is full or its server has gone."""
@@ -96,15 +93,7 @@ def _has_port(url: str) -> bool:
 
 
 def _open_database(url: str, engine: dict[str, Any]) -> RDBStorage:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return RDBStorage(
-            _BRACES.sub(r"\g<0>\g<0>", url),
-            engine_kwargs=engine,
-            heartbeat_interval=HEARTBEAT_SECONDS,
-            grace_period=GRACE_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
-        )
+    return RDBStorage(_BRACES.sub(r"\g<0>\g<0>", url), engine_kwargs=engine)
 
 
 def _is_created_elsewhere(error: sqlalchemy.exc.DBAPIError) -> bool:

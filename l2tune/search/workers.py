@@ -1,55 +1,85 @@
-"""Workers that share a study: whose trials are lost, and how a trial waits for those asked for just before it."""
+"""Workers that share a study: begin a trial, take over those of workers that have died, wait for those alive."""
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-import warnings
-from collections.abc import Container
+from collections.abc import Callable, Container
 from contextlib import suppress
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune.optuna_internals import fail_stale_trials, mark_trial, queued_params
-from l2tune.records.claims import age_seconds, is_about_to_draw, worker_of, write_worker
-from l2tune.records.keys import AUDIT, COMPLETE, GIVEN_UP, STRENGTH
+from l2tune.optuna_internals import mark_trial, take_waiting, trial_handle
+from l2tune.records.claims import is_about_to_draw, seconds_seen, successors, to_queue_again
+from l2tune.records.keys import CONTINUES, GIVEN_UP, WORKER
 from l2tune.records.parameter import StrengthParameter
-
-BIRTH_SECONDS = 5
-"""A trial asked for longer ago, of which nothing at all is known, is nobody's."""
+from l2tune.records.workers import Worker, signs_of_life, worker_of, write_worker
+from l2tune.search.heartbeat import Watch, can_be_lost
 
 PATIENCE_SECONDS = 2.0
-"""So long after its birth another worker's trial is waited for to draw its λ: a proposal takes a tenth of that."""
+"""So long another worker's trial is waited for to draw its λ: a proposal takes a tenth of that."""
+
+LOOK_SECONDS = 0.5
+"""Between two looks at what other workers do."""
+
+Say = Callable[[str], None]
 
 
-def ask_trial(study: optuna.Study) -> optuna.Trial:
-    """Begin a trial and write down which process runs it, so that another on this machine can tell when it is dead."""
-    with warnings.catch_warnings():
-        # the runner keeps the heartbeat that Study.optimize would
-        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")
-        while True:
-            trial = study.ask()
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it came so slowly that another gave it up
-                write_worker(trial)
-                return trial
+def ask_trial(study: optuna.Study, worker: Worker, *, queued: bool = False) -> optuna.Trial | None:
+    """Begin a trial, and write down which worker runs it, so that others can tell when it is dead.
+
+    Args:
+        queued: Only one of those that are queued; None if other workers have taken them all.
+    """
+    while True:
+        trial = _take_queued(study) if queued else study.ask()
+        if trial is None:
+            return None
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it came so slowly that another gave it up
+            write_worker(study, trial, worker)
+            return trial
 
 
-def requeue_lost_trials(study: optuna.Study) -> int:
-    """Fail the running trials whose process is gone, and queue them again with the folds they had finished.
-
-    Processes on this machine are looked up at once; those on others count as gone when their heartbeat stops.
+def take_over_lost(study: optuna.Study, watch: Watch, worker: Worker) -> int:
+    """Fail the trials whose workers have died, and queue them again with the folds they had finished.
 
     Returns:
         How many were queued again.
     """
-    lost = 0
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _is_lost(trial):
-            lost += requeue(study, trial)
-    fail_stale_trials(study)
+    running, orphans = _undecided(study, watch, worker)
+    lost = sum(requeue(study, trial) for trial in running if watch.is_dead(_key(study, trial)))
+    for trial in orphans:
+        if watch.is_dead(_key(study, trial)):
+            _queue_in_place_of(study, trial)
+            lost += 1
     return lost
+
+
+def wait_for_signs_of_life(study: optuna.Study, watch: Watch, worker: Worker, say: Say = lambda line: None) -> None:
+    """Before the first trial: wait until another worker is seen alive, or all that others left are taken over.
+
+    So a search that was killed goes on where it was, and takes nobody's trial away.
+    """
+    told = False
+    while True:
+        take_over_lost(study, watch, worker)
+        running, orphans = _undecided(study, watch, worker)
+        if any(watch.is_alive(_key(study, trial)) for trial in running) or not (running or orphans):
+            return
+        if not told:
+            owners = sorted({str(owner) for trial in running if (owner := worker_of(trial)) is not None})
+            whose = f" of {' and '.join(owners)}" if owners else ""
+            count = len(running) + len(orphans)
+            number = "1 trial" if count == 1 else f"{count} trials"
+            say(f"{number}{whose} {'was' if count == 1 else 'were'} under way: waiting for a sign of life")
+            told = True
+        time.sleep(LOOK_SECONDS)
+
+
+def others_at_work(study: optuna.Study, watch: Watch, worker: Worker) -> list[FrozenTrial]:
+    """Trials that other workers have in training, or left behind, as far as they are not known to be dead."""
+    running, orphans = _undecided(study, watch, worker)
+    return [*(trial for trial in running if not watch.is_dead(_key(study, trial))), *orphans]
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -63,11 +93,14 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> bool:
         study.tell(trial.number, state=TrialState.FAIL)
     except (ValueError, RuntimeError, optuna.exceptions.UpdateFinishedTrialError):
         return False
-    attrs = {k: v for k, v in trial.user_attrs.items() if k in (STRENGTH, COMPLETE, AUDIT)}
-    params = queued_params(trial) | trial.params
-    if params:  # a baseline without any is claimed by the next trial
-        study.enqueue_trial(params, user_attrs=attrs)
+    _queue_in_place_of(study, trial)
     return True
+
+
+def withdraw(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
+    """Give up a trial that is not needed, for good."""
+    mark_trial(study, trial, GIVEN_UP, "copy")
+    study.tell(trial.number, state=TrialState.FAIL)
 
 
 def let_earlier_draw(
@@ -78,48 +111,51 @@ def let_earlier_draw(
     Args:
         proposed: Numbers of trials whose λ is known although they have not drawn it yet.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and any(
+    while any(
         other.number < trial.number
         and is_about_to_draw(other, parameter)
         and other.number not in proposed
-        and age_seconds(other) < PATIENCE_SECONDS
+        and seconds_seen(study, other) < PATIENCE_SECONDS
         for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     ):
         time.sleep(0.02)
 
 
-def others_at_work(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that other processes on this machine have in training."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [trial for trial in running if is_at_work_elsewhere(worker_of(trial))]
+def _undecided(study: optuna.Study, watch: Watch, worker: Worker) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+    """Running trials of other workers, and trials given up by one which died before it queued them again."""
+    trials = study.get_trials(deepcopy=False)
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING and can_be_lost(trial)]
+    running = [t for t in running if (owner := worker_of(t)) is None or owner.token != worker.token]
+    continued = successors(trials)
+    orphans = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.FAIL
+        and trial.user_attrs.get(GIVEN_UP) is True
+        and WORKER in trial.user_attrs
+        and trial.number not in continued
+        and any(to_queue_again(trial))
+    ]
+    for trial in running:
+        watch.look(_key(study, trial), signs_of_life(trial))
+    for trial in orphans:
+        watch.look(_key(study, trial), None)
+    return running, orphans
 
 
-def is_at_work_elsewhere(worker: tuple[str, int] | None) -> bool:
-    """Whether (host, process) is another living process of this machine."""
-    return (
-        worker is not None and worker[0] == socket.gethostname() and worker[1] != os.getpid() and _is_alive(worker[1])
-    )
+def _key(study: optuna.Study, trial: FrozenTrial) -> tuple[str, int, str]:
+    return study.study_name, trial.number, trial.state.name
 
 
-def _is_lost(trial: FrozenTrial) -> bool:
-    worker = worker_of(trial)
-    if worker is not None:
-        host, process = worker
-        return host == socket.gethostname() and not _is_alive(process)
-    if trial.params or STRENGTH in trial.user_attrs or trial.datetime_start is None:
-        return False  # of a user's own loop
-    # killed between asking for the trial and writing down who did
-    return age_seconds(trial) > BIRTH_SECONDS
+def _queue_in_place_of(study: optuna.Study, trial: FrozenTrial) -> None:
+    params, attrs = to_queue_again(trial)
+    if params or attrs:
+        study.enqueue_trial(params, user_attrs=attrs | {CONTINUES: trial.number})
 
 
-def _is_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _take_queued(study: optuna.Study) -> optuna.Trial | None:
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            if take_waiting(study, trial):
+                return trial_handle(study, trial)
+    return None

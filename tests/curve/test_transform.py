@@ -41,7 +41,8 @@ def answers(seen: Observations) -> tuple[RegularizationCurve, Array]:
     gain = curve.knowledge_gradient(seen.least_seen())
     settled = float(gain.max() / curve.best_standard_error)
     chosen = [choose_best(curve, costs), choose_one_se(curve, costs), *curve.interval, *curve.band]
-    return curve, np.array([*chosen, float(curve.candidates[gain.argmax()]), settled])
+    following = float(curve.candidates[gain.argmax()]) if settled > 1e-9 else 0.0  # of no gain none is the greatest
+    return curve, np.array([*chosen, following, max(settled, 1e-9)])
 
 
 def changed(seen: Observations, shift: float, factor: float, metric: Metric) -> Observations:

@@ -24,6 +24,7 @@ def test_workers_that_begin_together_leave_the_baseline_to_the_first_trial(monke
     assert claim_baseline(first)
     study = optuna.create_study()
     first, second, third = study.ask(), study.ask(), study.ask()
+    assert not claim_baseline(third), "they have only just been seen"
     monkeypatch.setattr("l2tune.records.claims.CLAIM_SECONDS", 0.0)
     assert claim_baseline(third), "those before it seem to be dead"
     assert not claim_baseline(first), "nor does one that wakes up take it over"

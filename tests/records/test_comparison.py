@@ -17,8 +17,11 @@ from l2tune.records.comparison import (
     share_baseline,
 )
 from l2tune.records.keys import STRENGTH
+from l2tune.records.workers import Worker
 
 FORMS = ("l1", "l2", "elastic")
+
+ME = Worker()
 
 
 def asked(form):
@@ -78,11 +81,11 @@ def test_lambda_zero_is_shared_only_where_it_is_finished_and_wanted(make_study):
     assert not has_baseline(without)
     raced = study((0.0, 1e-3), fold_limit=lambda s: 3)
     assert baseline_of(raced) is None
-    assert not share_baseline(raced, without)
-    assert not share_baseline(without, whole)
-    assert share_baseline(whole, without)
+    assert not share_baseline(raced, without, ME)
+    assert not share_baseline(without, whole, ME)
+    assert share_baseline(whole, without, ME)
     assert baseline_of(without).value == baseline_of(whole).value
-    assert not share_baseline(whole, without)
+    assert not share_baseline(whole, without, ME)
 
 
 def test_a_comparison_is_read_from_storage_alone(storage):

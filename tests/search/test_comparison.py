@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from l2tune.records.comparison import baseline_of, comparison_studies, is_shared
 from l2tune.records.keys import WORKER
 from l2tune.records.refits import refit_of
 from l2tune.records.tables import StudyRecord, read_study
+from l2tune.records.workers import Worker
 from l2tune.report.page_tables import search as how_it_went
 from l2tune.report.tables import results
 from l2tune.search.comparison import assemble_parts, open_sides, run_comparison
@@ -188,7 +190,7 @@ def test_nothing_is_copied_before_all_folds_are_finished(monkeypatch: pytest.Mon
         with pytest.raises(KeyboardInterrupt):
             begun(storage)
     first, second = comparison_studies(storage, "c").values()
-    assert not share_baseline(first, second)
+    assert not share_baseline(first, second, Worker())
     assert second.trials == []
 
 
@@ -197,37 +199,42 @@ def test_processes_that_copy_at_once_leave_one_copy(tmp_path: Path, monkeypatch:
     add_trial = optuna.Study.add_trial
 
     def after_another(study: optuna.Study, trial: Any) -> None:
-        theirs = trial.user_attrs | {WORKER: {"host": "elsewhere", "pid": 1}}
+        theirs = trial.user_attrs | {WORKER: asdict(Worker(host="elsewhere", pid=1))}
         add_trial(study, optuna.trial.create_trial(state=trial.state, user_attrs=theirs))
         add_trial(study, trial)
 
     monkeypatch.setattr(optuna.Study, "add_trial", after_another)
-    assert not share_baseline(first, second)
+    assert not share_baseline(first, second, Worker())
     assert [trial.state for trial in second.trials] == [TrialState.RUNNING, TrialState.FAIL], "theirs goes on"
-    assert not share_baseline(first, second)
+    assert not share_baseline(first, second, Worker())
     assert len(second.trials) == 2
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "interrupted"])
 def test_a_copy_that_was_cut_short_is_made_again(
-    trained: list[tuple[str, float, int]], monkeypatch: pytest.MonkeyPatch, killed: bool
+    trained: list[tuple[str, float, int]], monkeypatch: pytest.MonkeyPatch, quick_watch: None, killed: bool
 ) -> None:
+    class Killed(BaseException):
+        """Nothing can be done about it."""
+
+    end = Killed if killed else KeyboardInterrupt
+    first = iter([True])
+
+    def ended(*args: Any) -> None:
+        if next(first, False):
+            raise end
+        mark_trial(*args)
+
     storage = optuna.storages.InMemoryStorage()
     with monkeypatch.context() as patch:
-        patch.setattr("l2tune.records.comparison.mark_trial", _interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr("l2tune.records.comparison.mark_trial", ended)
+        with pytest.raises(end):
             compare(storage)
     _, second = comparison_studies(storage, "c").values()
-    (copy,) = second.get_trials(states=[TrialState.RUNNING])
-    if killed:
-        mark_trial(second, copy, WORKER, {"host": copy.user_attrs[WORKER]["host"], "pid": 2**22 + 1})
+    assert [t.state for t in second.trials] == [TrialState.RUNNING if killed else TrialState.FAIL]
     compare(storage)
     assert sum(fit[1] == 0 and fit[2] >= 0 for fit in trained) == 3
     assert is_shared(baseline_of(second))  # type: ignore[arg-type]
-
-
-def _interrupted(*args: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def test_a_final_network_that_diverges_is_told_and_does_not_end_the_comparison(

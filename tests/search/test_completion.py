@@ -6,6 +6,7 @@ from optuna.trial import TrialState
 
 from l2tune.records.claims import is_wanted_whole
 from l2tune.records.keys import AUDIT, COMPLETE
+from l2tune.records.workers import Worker
 from l2tune.search.completion import queue_completion
 from l2tune.search.storage import open_storage
 from l2tune.search.workers import ask_trial
@@ -24,7 +25,8 @@ def test_a_strength_that_two_workers_queue_at_once_runs_once(tmp_path: Path, url
     queue_completion(other_worker, 1e-3)
     queue_completion(study, 1e-2, marks={AUDIT: True})
     assert states(study) == ["WAITING", "FAIL", "WAITING"]
-    running = ask_trial(study)
+    running = ask_trial(study, Worker())
+    assert running is not None
     assert running.suggest_float("lambda", 1e-6, 1.0, log=True) == 1e-3
     assert running.user_attrs[COMPLETE]
     queue_completion(other_worker, 1e-3)

@@ -8,7 +8,6 @@ import pytest
 
 from l2tune.errors import UserError
 from l2tune.search.storage import delete_study, load_study, open_storage, open_study, study_exists
-from l2tune.search.workers import ask_trial
 from l2tune.settings import build
 
 
@@ -20,7 +19,7 @@ def url(folder: Path, kind: str) -> str:
 def test_a_study_is_created_resumed_and_deleted(tmp_path: Path, kind: str) -> None:
     settings = build({"study": "mine"})
     study = open_study(open_storage(url(tmp_path, kind)), settings)
-    study.tell(ask_trial(study), 1.0)
+    study.tell(study.ask(), 1.0)
     again = open_storage(url(tmp_path, kind))
     assert len(open_study(again, settings).trials) == 1
     assert study_exists(again, "mine")
