@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +10,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.optuna_internals import mark_trial, queued_params, take_waiting
-from l2tune.records.keys import COMPLETE
+from l2tune.records.claims import part_of_folds
+from l2tune.records.keys import COMPLETE, PART, STRENGTH
 from l2tune.records.observations import known_parameter, strength_of
 from l2tune.records.parameter import Others
 from l2tune.search.workers import withdraw
@@ -26,19 +28,77 @@ def queue_completion(
         marks: Further user attributes of the trial.
     """
     params = _params(study, strength, others)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if params and trial.params == params:
-            with suppress(optuna.exceptions.UpdateFinishedTrialError):
-                for key, value in ({COMPLETE: True} | (marks or {})).items():
-                    mark_trial(study, trial, key, value)
-                return
+    for trial in _running(study, params):
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            for key, value in ({COMPLETE: True} | (marks or {})).items():
+                mark_trial(study, trial, key, value)
+            return
     study.enqueue_trial(params, user_attrs={COMPLETE: True} | (marks or {}))
     # Storages know no common lock: whoever looks last sees all copies, and withdraws those not yet taken.
     copies = [t for t in study.get_trials(deepcopy=False) if _is_open_or_done(t, params)]
     for copy in copies[1:]:
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):
-            if take_waiting(study, copy):
-                withdraw(study, copy)
+        _withdraw_if_waiting(study, copy)
+
+
+def is_running(study: optuna.Study, strength: float, others: Others = ()) -> bool:
+    """Whether a trial of these parameters is under way."""
+    return bool(_running(study, _params(study, strength, others)))
+
+
+def queue_parts(
+    study: optuna.Study, strength: float, folds: Iterable[int], others: Others = (), *, complete: bool = False
+) -> None:
+    """Queue these folds of this λ one by one, for workers to share.
+
+    The trial that ends last takes over the others' folds, and so is the whole one.
+
+    Args:
+        complete: They finish a λ whose folds are all wanted.
+    """
+    params = _params(study, strength, others)
+    marks = {STRENGTH: strength} | ({COMPLETE: True} if complete else {})
+    for fold in folds:
+        study.enqueue_trial(params, user_attrs=marks | {PART: int(fold)})
+    # as above: whoever looks last withdraws what was queued twice
+    open_trials = [t for t in study.get_trials(deepcopy=False) if _is_open_part(t, params, strength)]
+    seen: set[int | None] = set()
+    for trial in open_trials:
+        fold_of_it = part_of_folds(trial)
+        if fold_of_it in seen:
+            _withdraw_if_waiting(study, trial)
+        seen.add(fold_of_it)
+
+
+def queue_baseline_parts(study: optuna.Study, folds: int) -> bool:
+    """Let workers that begin together share the folds of the baseline, which everything else waits for.
+
+    Returns:
+        False where the study has begun already.
+    """
+    if study.get_trials(deepcopy=False):
+        return False
+    queue_parts(study, 0.0, range(folds))
+    return True
+
+
+def _withdraw_if_waiting(study: optuna.Study, trial: FrozenTrial) -> None:
+    with suppress(optuna.exceptions.UpdateFinishedTrialError):
+        if take_waiting(study, trial):
+            withdraw(study, trial)
+
+
+def _is_open_part(trial: FrozenTrial, params: dict[str, Any], strength: float) -> bool:
+    return (
+        trial.state in (TrialState.WAITING, TrialState.RUNNING)
+        and part_of_folds(trial) is not None
+        and trial.user_attrs.get(STRENGTH) == strength
+        and queued_params(trial) == params
+    )
+
+
+def _running(study: optuna.Study, params: dict[str, Any]) -> list[FrozenTrial]:
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if params and trial.params == params]
 
 
 def _params(study: optuna.Study, strength: float, others: Others) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTri
 from l2tune.records.claims import is_audit, part_of_folds
 from l2tune.records.observations import observations
 from l2tune.records.tables import write_summary
-from l2tune.records.workers import Worker, write_beat
+from l2tune.records.workers import Worker, worker_of, write_beat
 from l2tune.search.audit import audits_waiting, queue_audit
 from l2tune.search.heartbeat import Heart, Watch
 from l2tune.search.stopping import StopWhenSettled
@@ -253,13 +253,21 @@ class WorkerSearch:
             return Step.BEGUN, False
         if self._settle.is_settled(self._study):
             self.why = "the answer is settled"
-            if not self._settle.queue_missing(self._study):
+            if not self._settle.queue_missing(self._study, in_parts=self._is_beside_others(trials)):
                 return Step.DONE, False
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
-        if self._budget.trials - begun <= 2 and self._settle.queue_missing(self._study):
+        if self._budget.trials - begun <= 2 and self._settle.queue_missing(
+            self._study, in_parts=self._is_beside_others(trials)
+        ):
             # the last trials complete λ_best and λ_1se
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
         return Step.BEGUN, False
+
+    def _is_beside_others(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether other workers train now, which could share the folds of a λ: not where they train in lockstep."""
+        running = [owner for t in trials if t.state == TrialState.RUNNING and (owner := worker_of(t)) is not None]
+        by_fold = self._objective.steps_of(self._study) == "fold"
+        return by_fold and any(owner.token != self._worker.token for owner in running)
 
     def _is_anything_queued(self) -> bool:
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))

@@ -10,7 +10,7 @@ from l2tune.curve.observations import Observations, fit_curve
 from l2tune.penalty.strength import ScaleName
 from l2tune.records.claims import is_audit, is_wanted_whole, was_given_up
 from l2tune.records.observations import observations
-from l2tune.search.completion import queue_completion
+from l2tune.search.completion import is_running, queue_completion, queue_parts
 from l2tune.search.parameter import GivenParameter
 from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler
 
@@ -71,8 +71,11 @@ class StopWhenSettled:
                 return [strength]
         return []
 
-    def queue_missing(self, study: optuna.Study) -> int:
+    def queue_missing(self, study: optuna.Study, *, in_parts: bool = False) -> int:
         """Queue the trials that complete λ_best and λ_1se, unless they are under way.
+
+        Args:
+            in_parts: Fold by fold, for several workers to share.
 
         Returns:
             How many are queued or running.
@@ -88,7 +91,12 @@ class StopWhenSettled:
         missing = self.missing(study)
         for strength in missing:
             seen = self._observations(study)
-            queue_completion(study, strength, tuple(seen.others.items()) if seen else ())
+            others = tuple(seen.others.items()) if seen else ()
+            if in_parts and seen is not None and not is_running(study, strength, others):
+                done = seen.fold[seen.strength == strength]
+                queue_parts(study, strength, sorted(set(range(seen.folds)) - set(done.tolist())), others, complete=True)
+            else:
+                queue_completion(study, strength, others)
         return len(missing)
 
     def _observations(self, study: optuna.Study) -> Observations | None:

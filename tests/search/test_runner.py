@@ -19,8 +19,9 @@ from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.keys import COMPLETE
 from l2tune.records.observations import finished_folds_of, strength_of
 from l2tune.records.workers import Worker
+from l2tune.search.completion import queue_baseline_parts
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
-from l2tune.search.runner import Budget, run_search
+from l2tune.search.runner import Budget, Step, WorkerSearch, run_search
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.storage import open_storage
 from l2tune.settings import build
@@ -230,3 +231,47 @@ def test_a_batch_of_trials_gets_distinct_strengths_in_one_run() -> None:
     run_search(study, objective, Budget(12, batch=4))
     strengths = [strength_of(t) for t in study.trials]
     assert len(set(strengths)) == len(strengths) == 12
+
+
+def test_parts_of_the_baseline_become_one_whole_trial() -> None:
+    trainer = CountingReplay()
+    settings = build({"epochs": 3})
+    study = optuna.create_study(sampler=make_sampler(settings), pruner=make_pruner(settings))
+    objective = CrossValidationObjective.from_settings(settings, trainer, {})
+    objective.describe(study)
+    assert queue_baseline_parts(study, 5)
+    assert not queue_baseline_parts(study, 5), "only a study that has not begun"
+    workers = [WorkerSearch(study, objective, Budget(4), Worker()) for _ in range(3)]
+    for worker in workers:
+        assert worker.begin() is Step.BEGUN
+    assert [trial.strength for worker in workers for trial in worker.active] == [0.0] * 3
+    while at_work := [worker for worker in workers if worker.begin() is Step.BEGUN]:
+        for worker in at_work:
+            worker.advance()
+    folds = [m.fold for m in trainer.members if m.strength == 0]
+    assert sorted(folds) == list(range(5)), "each fold once"
+    whole = [t for t in study.trials if strength_of(t) == 0 and t.state == TrialState.COMPLETE]
+    assert len(whole) == 1
+    assert whole[0].value == pytest.approx(np.mean(list(whole[0].intermediate_values.values())))
+    assert len(whole[0].intermediate_values) == 5
+    counted = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    assert len(counted) == 4, "the parts are one of the four trials"
+
+
+def test_workers_share_the_folds_that_complete_the_answer() -> None:
+    trainer = CountingReplay()
+    settings = build({"epochs": 3})
+    study = optuna.create_study(sampler=make_sampler(settings), pruner=make_pruner(settings))
+    objective = CrossValidationObjective.from_settings(settings, trainer, {})
+    workers = [WorkerSearch(study, objective, Budget(40), Worker(), settle=StopWhenSettled()) for _ in range(4)]
+    steps = [Step.WAIT] * 4
+    while any(step in (Step.BEGUN, Step.WAIT) for step in steps):
+        for at, worker in enumerate(workers):
+            steps[at] = worker.begin()
+            worker.advance()
+    assert {worker.why for worker in workers} == {"the answer is settled"}
+    pairs = [(m.strength, m.fold) for m in trainer.members]
+    assert len(pairs) == len(set(pairs)), "no fit is trained twice"
+    assert BEST / 4 < study.best_params["lambda"] < BEST * 4
+    whole = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    assert all(len(t.intermediate_values) == 5 for t in whole)
