@@ -28,6 +28,7 @@ for _name, _help in {
     "compare": "Search the best λ for several forms of the penalty, and show them side by side.",
     "layers": "List a network's parameters: which ones λ acts on, and how strongly.",
     "estimate": "A first, rough λ in the time of one fit.",
+    "watch": "Show a running search live, from another terminal or machine.",
     "show": "Print a study's verdict and curve.",
     "report": "Write a study's results again, from its storage alone.",
     "list": "List the studies in a storage.",
