@@ -61,9 +61,9 @@ class Follower:
             self._telling.widening()
         for trial in trials:
             if trial.state.is_finished() and trial.number not in self._told:
-                line = self._telling.ended(trial)
+                line = self._telling.ended(trial, live=self._display.live)
                 self._told.add(trial.number)
-                self._display.say(" · ".join(filter(None, (line, self._telling.left() if line else ""))), self._part)
+                self._display.say(line, self._part)
         self._display.say(self._telling.widening(), self._part)
         self._state = state
         self._display.show(self.lines(), self._part)

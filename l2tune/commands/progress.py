@@ -50,7 +50,7 @@ class Progress:
         self._began = time.monotonic()
         timeout = self._settings.search.timeout
         deadline = None if timeout is None else self._began + timeout
-        self._telling = Telling(study, Plan.of(self._settings), deadline=deadline)
+        self._telling = Telling(study, Plan.of(self._settings), deadline=deadline, idle="choosing the next λ")
         self._telling.widening()
         for trial in done:
             self._note_best(trial)
@@ -85,10 +85,12 @@ class Progress:
         """Note a finished trial."""
         self._note_best(trial)
         if self._telling is not None:
-            self._telling.read()
-            self.say(" · ".join(filter(None, (self._telling.ended(trial), self._telling.left()))))
+            state = self._telling.read()
+            self.say(self._telling.ended(trial, live=self._display.live))
             self.say(self._telling.widening())
-            self._display.show(self._telling.status(self._spent()))
+            why, *rest = self._telling.status(self._spent())
+            waits = state.training and (state.spent or (state.settled and not state.missing))
+            self._display.show([f"waiting for others: {why}" if waits else why, *rest])
 
     def summary(self) -> str:
         """Fits done in this call and the λ of the best mean over all folds, which need not be the curve's λ_best."""
@@ -96,8 +98,8 @@ class Progress:
         return f"{self._spent()}{best}"
 
     def _spent(self) -> str:
-        fits = f"{self._member_epochs / self._epochs:.0f}"
-        return f"{fits} fit{'' if fits == '1' else 's'} in {duration(time.monotonic() - self._began)}"
+        fits = self._member_epochs // self._epochs
+        return f"{fits} fit{'' if fits == 1 else 's'} in {duration(time.monotonic() - self._began)}"
 
     def _bar(self, text: str, epoch: int) -> RenderableType:
         line = Table.grid(padding=(0, 1))

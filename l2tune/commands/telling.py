@@ -28,6 +28,7 @@ class Telling:
     Args:
         plan: What the search was asked for; by default what the study was begun with.
         deadline: Reading of `now` after which no λ is begun.
+        idle: Said where nothing is in training.
         now: Seconds on a clock of this process.
 
     Attributes:
@@ -40,12 +41,13 @@ class Telling:
         plan: Plan | None = None,
         *,
         deadline: float | None = None,
+        idle: str = "nothing is in training",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.study = study
         self.state: SearchState | None = None
         self._plan = Plan.stored(study) if plan is None else plan
-        self._deadline, self._now = deadline, now
+        self._deadline, self._idle, self._now = deadline, idle, now
         self._range: tuple[float, float] | None = None
         self._seconds: float | None = None
         self._read_at = now()
@@ -82,15 +84,11 @@ class Telling:
 
     def why(self) -> str:
         """What the search is doing and why."""
-        return "" if self.state is None else activity(self.state)
+        return "" if self.state is None else activity(self.state, self._idle)
 
-    def status(self, *more: str) -> list[str]:
-        """Two lines: what the search is doing and why; the time left, and what else is known.
-
-        Args:
-            more: To be told between the time left and the best λ.
-        """
-        return [line for line in (self.why(), " · ".join(filter(None, (self.left(), *more, self.best())))) if line]
+    def status(self, fits: str) -> list[str]:
+        """Two lines: what the search is doing and why; the time left, the fits done, and the best λ so far."""
+        return [line for line in (self.why(), " · ".join(filter(None, (self.left(), fits, self.best())))) if line]
 
     def best(self) -> str:
         """λ_best as the curve has it now, with its interval."""
@@ -101,8 +99,36 @@ class Telling:
         low, high = state.curve.interval
         return f"best λ so far {format_lambda(best)} (95 %: {format_lambda(low)} to {format_lambda(high)})"
 
-    def ended(self, trial: FrozenTrial) -> str:
-        """How a trial ended; empty for one that was not needed."""
+    def ended(self, trial: FrozenTrial, *, live: bool) -> str:
+        """How a trial ended; empty for one that was not needed.
+
+        Args:
+            live: The time left is shown elsewhere.
+        """
+        line = self._ended(trial)
+        return line if live or not line else " · ".join(filter(None, (line, self.left())))
+
+    def widening(self) -> str:
+        """Says so where the range has been widened since the last time."""
+        now = search_range(self.study, known_parameter(self.study))
+        before, self._range = self._range or now, now
+        if now == before:
+            return ""
+        first, second = ("–".join(map(format_lambda, ends)) for ends in (before, now))
+        return f"the best λ may lie beyond the range {first}: it is widened to {second} (--no-extend-range)"
+
+    def named(self, strength: float | None) -> str:
+        """λ, with the weight decay that goes with it."""
+        if strength is None:
+            return "no λ yet"
+        if strength == 0:
+            return "λ 0 (baseline)"
+        decays = penalty_of(self.study) not in NO_WEIGHT_DECAY
+        return f"λ {format_lambda(strength)}" + (
+            f" (weight decay {format_lambda(weight_decay(strength))})" if decays else ""
+        )
+
+    def _ended(self, trial: FrozenTrial) -> str:
         parameter = known_parameter(self.study)
         strength, found = strength_of(trial, parameter), fold_records(trial)
         metric, folds = metric_of(self.study), fold_count(self.study)
@@ -125,26 +151,6 @@ class Telling:
         if diverged:
             outcome += f", {diverged} diverged"
         return f"trial {trial.number + 1}: {self.named(strength)}: {outcome}"
-
-    def widening(self) -> str:
-        """Says so where the range has been widened since the last time."""
-        now = search_range(self.study, known_parameter(self.study))
-        before, self._range = self._range or now, now
-        if now == before:
-            return ""
-        first, second = ("–".join(map(format_lambda, ends)) for ends in (before, now))
-        return f"the best λ may lie beyond the range {first}: it is widened to {second} (--no-extend-range)"
-
-    def named(self, strength: float | None) -> str:
-        """λ, with the weight decay that goes with it."""
-        if strength is None:
-            return "no λ yet"
-        if strength == 0:
-            return "λ 0 (baseline)"
-        decays = penalty_of(self.study) not in NO_WEIGHT_DECAY
-        return f"λ {format_lambda(strength)}" + (
-            f" (weight decay {format_lambda(weight_decay(strength))})" if decays else ""
-        )
 
 
 def about(seconds: float) -> str:

@@ -10,8 +10,12 @@ from l2tune.search.state import InTraining, SearchState
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def activity(state: SearchState) -> str:
-    """What is in training and why; where nothing is, what that means. Of several trials the most telling one."""
+def activity(state: SearchState, idle: str = "nothing is in training") -> str:
+    """What is in training and why; where nothing is, what that means. Of several trials the most telling one.
+
+    Args:
+        idle: Said where nothing is in training or queued, and more is wanted.
+    """
     for found in (_baseline, _audit, _completion, _race, _look):
         line = found(state)
         if line:
@@ -20,13 +24,15 @@ def activity(state: SearchState) -> str:
         return "choosing the next λ"
     if state.over:
         return "the answer is settled" if state.plan.settles and state.settled else "all trials are done"
-    return f"{_count(state.waiting, 'trial')} queued" if state.waiting else "nothing is in training"
+    return f"{_count(state.waiting, 'trial')} queued" if state.waiting else idle
 
 
 def _baseline(state: SearchState) -> str:
     """λ = 0, which all else is compared with."""
     found = [trial for trial in state.training if trial.strength == 0]
-    return f"λ 0 (baseline), {_fold(state, found[0])}" if found and found[0].done < state.seen.folds else ""
+    if not found or found[0].done >= state.seen.folds:
+        return ""
+    return f"λ 0 (baseline), {_fold(state, found[0])}: all else is compared with it"
 
 
 def _audit(state: SearchState) -> str:

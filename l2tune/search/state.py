@@ -18,7 +18,7 @@ from l2tune.records.fold_record import fold_records
 from l2tune.records.observations import known_parameter, observations, strength_of
 from l2tune.records.study import is_described, stored_settings
 from l2tune.records.workers import Worker, worker_of
-from l2tune.search.stopping import SETTLED, expected_gain, lacking
+from l2tune.search.stopping import SETTLED, expected_gain, lacking, may_complete
 from l2tune.search.widening import wider_range
 from l2tune.settings import Settings
 
@@ -103,6 +103,7 @@ class SearchState:
         audited: Pruned λs that were finished, or are queued or running to be.
         gain: Expected gain of one more fit over the one below which the answer is settled; infinite in the beginning.
         widens: The best λ may lie beyond the range, which is to be widened.
+        completes: Whether folds that λ_best and λ_1se lack are still asked for.
         best: λ_best, and how many folds it lacks; None while there is none.
         one_se: The same of λ_1se.
         seconds_per_fit: Median of the newest fits; None while none is done.
@@ -118,6 +119,7 @@ class SearchState:
     audited: int
     gain: float
     widens: bool
+    completes: bool
     best: tuple[float, int] | None
     one_se: tuple[float, int] | None
     seconds_per_fit: float | None
@@ -135,8 +137,8 @@ class SearchState:
 
     @property
     def missing(self) -> int:
-        """Folds that λ_best and λ_1se lack."""
-        if self.best is None or self.one_se is None:
+        """Folds that λ_best and λ_1se lack, and may still get."""
+        if not self.completes or self.best is None or self.one_se is None:
             return 0
         same = self.best[0] == self.one_se[0]
         return self.best[1] + (0 if same else self.one_se[1])
@@ -209,6 +211,7 @@ def read_state(
         audited=len(audits),
         gain=expected_gain(curve, seen) / SETTLED if plan.settles else math.inf,
         widens=plan.settles and wider_range(study, parameter) is not None,
+        completes=may_complete(trials),
         best=best,
         one_se=one_se,
         seconds_per_fit=_seconds_per_fit(trials, plan.epochs),

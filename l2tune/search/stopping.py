@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -79,12 +80,8 @@ class StopWhenSettled:
             How many are queued or running.
         """
         trials = study.get_trials(deepcopy=False)
-        marked = [t for t in trials if is_wanted_whole(t) and not is_audit(t)]
-        waiting = sum(not t.state.is_finished() for t in marked)
-        done = [
-            t for t in marked if t.state == TrialState.COMPLETE or (t.state == TrialState.FAIL and not was_given_up(t))
-        ]
-        if waiting or len(done) >= _COMPLETIONS:
+        waiting = sum(is_wanted_whole(t) and not is_audit(t) and not t.state.is_finished() for t in trials)
+        if waiting or not may_complete(trials):
             return waiting
         missing = self.missing(study)
         for strength in missing:
@@ -100,6 +97,13 @@ class StopWhenSettled:
     def _observations(self, study: optuna.Study) -> Observations | None:
         parameter = self._given.of(study)
         return None if parameter is None else observations(study, parameter)
+
+
+def may_complete(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether more folds of λ_best and λ_1se may be asked for: not for ever."""
+    marked = [t for t in trials if is_wanted_whole(t) and not is_audit(t)]
+    done = [t.state == TrialState.COMPLETE or (t.state == TrialState.FAIL and not was_given_up(t)) for t in marked]
+    return sum(done) < _COMPLETIONS
 
 
 def expected_gain(curve: RegularizationCurve | None, seen: Observations) -> float:
