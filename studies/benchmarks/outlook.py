@@ -101,8 +101,8 @@ def replay(path: Path, metric: str, seed: int, folds: int | None = None) -> list
 
 def design(rows: pd.DataFrame) -> Array:
     """(n, 5) what the constants multiply: CONSTANT, USUAL, GAIN, MISSING, COARSE."""
-    usual = np.maximum(0, outlook.EXPLORING + outlook.PER_FOLD * rows["folds"] - rows["fits"])
-    columns = [np.ones(len(rows)), usual, rows["excess"], rows["missing"], rows["proportion"]]
+    usual = np.maximum(0, outlook.USUAL_TOTAL * rows["folds"] - rows["fits"])
+    columns = [rows["folds"], usual, rows["excess"], rows["missing"], rows["proportion"] * rows["folds"]]
     return np.column_stack([np.asarray(column, float) for column in columns])
 
 
@@ -206,7 +206,7 @@ def main() -> None:
     about = {
         "date": datetime.date.today().isoformat(),
         "seeds": int(table["seed"].nunique()),
-        "constants": {name: getattr(outlook, name) for name in ("EXPLORING", "PER_FOLD", *names)},
+        "constants": {name: getattr(outlook, name) for name in ("USUAL_TOTAL", *names)},
         "fitted": fitted,
     }
     (given.out / f"{file}.json").write_text(json.dumps(about | {"table": shares.to_dict("records")}, indent=1) + "\n")
