@@ -118,10 +118,11 @@ def make_problem(settings: Settings, images: ImageData | None = None, factory: A
     )
 
 
-def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembled]:
+def assemble_again(record: StudyRecord, images: ImageData | None = None, **given: Any) -> tuple[Settings, Assembled]:
     """What a study was trained with, from what it stores.
 
     Args:
+        images: Those of the study, where they are at hand already.
         given: Settings that may change from call to call, such as `device` or `data_root`.
 
     Raises:
@@ -133,7 +134,9 @@ def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembl
         what = f"its {' and '.join(unknown)} {'was' if len(unknown) == 1 else 'were'} given in Python"
         raise UserError(what, where, "in Python: tradeoff.refit(objective), with the objective that searched")
     settings = build(dict(record.settings) | {name: value for name, value in given.items() if value is not None})
-    assembled = assemble(settings)
+    assembled = assemble(settings, images)
+    if images is not None:
+        assembled = replace(assembled, given=())
     if assembled.problem.data.fingerprint != record.data.get("fingerprint"):
         raise UserError("the images have changed since the search", where, "search again on these")
     return settings, assembled

@@ -60,7 +60,7 @@ class OpenTrial:
         scores: Fold → final score of the metric so far.
         keep: Not to be pruned: the baseline, and a trial whose folds are all wanted.
         part: It trains one fold of its parameters, other trials the others.
-        pruned: A pruner ended it, or as a part it is done while others are not.
+        pruned: A pruner ended it.
         taken: Another worker has given it up, for this one gave no sign of life: nothing more can be told.
     """
 
@@ -247,9 +247,7 @@ class CrossValidationObjective:
         for fold, finished in known.items():
             if fold in open_trial.todo:
                 self._finish_fold(open_trial, fold, as_taken_over(finished, trial.number))
-        if open_trial.done:
-            self._end_part(open_trial)
-        elif known:
+        if known and not open_trial.done:
             self._ask_pruner(open_trial)
         return open_trial
 
@@ -287,7 +285,6 @@ class CrossValidationObjective:
                 if not by_epoch and not open_trial.done:
                     self._ask_pruner(open_trial)
                 if open_trial.done:
-                    self._end_part(open_trial)
                     self.decompose(open_trial.trial, open_trial.strength, sorted(open_trial.scores))
 
     def train(self, members: Sequence[Member], after_epoch: Callable[[Run, History], None] | None = None) -> History:
@@ -464,19 +461,6 @@ class CrossValidationObjective:
         open_trial.todo.remove(fold)
         if report and self.steps_of(study) == "fold":
             open_trial.trial.report(open_trial.scores[fold], step=fold)
-
-    def _end_part(self, open_trial: OpenTrial) -> None:
-        """Take over the other folds where this was the last part of a λ: then it is a whole trial."""
-        if not open_trial.part or open_trial.pruned:
-            return
-        trial = open_trial.trial
-        known = finished_folds_of(trial.study, open_trial.strength, trial.params)
-        if len(known) < self.trainer.folds:
-            open_trial.pruned = True
-            return
-        open_trial.todo = [fold for fold in known if fold not in open_trial.scores]
-        for fold in tuple(open_trial.todo):
-            self._finish_fold(open_trial, fold, as_taken_over(known[fold], trial.number))
 
     def _ask_pruner(self, open_trial: OpenTrial) -> None:
         if not open_trial.keep and open_trial.trial.should_prune():

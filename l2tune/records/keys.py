@@ -16,6 +16,7 @@
 | trial | `l2tune:complete` | true: all folds are wanted, whatever a pruner says |
 | trial | `l2tune:audit` | true: finishes a λ that was pruned, to see whether that was right |
 | trial | `l2tune:part` | the only fold that this trial is to train of its parameters: workers share the folds |
+| trial | `l2tune:joins_parts` | true: takes over the folds that the parts of its parameters have trained |
 | trial | `l2tune:given_up` | true: failed for its worker ended, not for its parameters; `copy`: it was not needed |
 | trial | `l2tune:continues` | number of the trial that was given up in whose place this one is |
 | trial | `l2tune:shared_from` | the study of the comparison that trained this trial's folds, at λ = 0 |
@@ -39,6 +40,7 @@ STRENGTH = PREFIX + "strength"
 COMPLETE = PREFIX + "complete"
 AUDIT = PREFIX + "audit"
 PART = PREFIX + "part"
+JOINS_PARTS = PREFIX + "joins_parts"
 GIVEN_UP = PREFIX + "given_up"
 CONTINUES = PREFIX + "continues"
 SHARED_FROM = PREFIX + "shared_from"
