@@ -58,9 +58,9 @@ def search_command(
         study_exists,
     )
 
-    storage = open_storage(settings.storage)
-    objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     progress = Progress(settings, assembled.trainer, quiet=quiet)
+    storage = open_storage(settings.storage, patience=settings.search.storage_patience, say=progress.say)
+    objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     if restart and study_exists(storage, settings.study):
         count = len(load_study(storage, settings.study).trials)
         progress.say(
