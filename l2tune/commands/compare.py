@@ -107,6 +107,8 @@ def compare_command(
     try:
         comparison = write_comparison_results(storage, settings.name, settings.out)
     except STORAGE_ERRORS as error:
+        if status == 1:  # it was said why
+            sys.exit(status)
         raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no page") from error
     print_comparison(comparison, settings.out)
     sys.exit(status)

@@ -87,6 +87,8 @@ def search_command(
         if tradeoff is not None:
             progress.say(publisher.finish(tradeoff, settings.out))
     except STORAGE_ERRORS as error:
+        if status == 1:  # it was said why
+            sys.exit(status)
         raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no report") from error
     print_verdict(tradeoff, settings.out)
     sys.exit(status)

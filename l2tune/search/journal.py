@@ -121,7 +121,7 @@ def _entry(line: bytes) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValueError("no object")
     operation = entry.get("op_code")
-    if isinstance(operation, bool) or operation not in _FIELDS:
+    if type(operation) is not int or operation not in _FIELDS:
         raise ValueError(f"unknown operation {operation!r}")
     missing = [name for name in ("worker_id", *_FIELDS[operation]) if name not in entry]
     if missing:

@@ -59,7 +59,7 @@ def is_fault(error: Exception, *, reading: bool) -> bool:
     Args:
         reading: Whether the operation reads: then nothing but a missing study or trial can be asked wrongly.
     """
-    if isinstance(error, _ANSWERS):
+    if isinstance(error, _ANSWERS) and not (reading and _is_missing_field(error)):
         return False
     return reading or isinstance(error, (*STORAGE_ERRORS, *_UNREADABLE, sqlite3.Error)) or _grpc_code(error) != ""
 
@@ -102,6 +102,11 @@ def fix_of(error: BaseException) -> str:
         if isinstance(inner, _UNREADABLE):
             return _DAMAGED
     return ""
+
+
+def _is_missing_field(error: Exception) -> bool:
+    """Whether a part is missing of what is stored: of a study that is not there, Optuna says so in words."""
+    return isinstance(error, KeyError) and bool(error.args) and str(error.args[0]).isidentifier()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
