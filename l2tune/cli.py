@@ -10,7 +10,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from l2tune import __version__
-from l2tune.errors import SearchAborted, UserError
+from l2tune.errors import SearchAborted, StorageFailed, UserError
 from l2tune.storage_url import without_passwords
 from l2tune.terminal_text import one_line, printable, write_readably
 
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _fail(str(error), 2)
     except SearchAborted as error:
         _fail(str(error), 1)
+    except StorageFailed as error:
+        _fail(str(error), 1 if error.under_way else 2)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:

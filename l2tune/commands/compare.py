@@ -65,9 +65,10 @@ def compare_command(
     from l2tune.search.optuna_samplers import EPOCH_PRUNING_RISK
     from l2tune.search.storage import STORAGE_ERRORS, open_storage, reason
 
-    storage = open_storage(settings.first.storage)
     trainer = next(iter(parts.objectives.values())).trainer
     progress = Progress(settings.first, trainer, quiet=quiet)
+    patience = settings.first.search.storage_patience
+    storage = open_storage(settings.first.storage, patience=patience, say=progress.say)
     sides = open_sides(storage, settings, parts, restart=restart, say=progress.say)
     for note in parts.notes:
         progress.say(note)
@@ -101,11 +102,13 @@ def compare_command(
             status = 130
         except SearchAborted as error:
             if not status:
-                progress.say(str(error))
+                progress.say(str(error), always=True)
             status = 1
     try:
         comparison = write_comparison_results(storage, settings.name, settings.out)
     except STORAGE_ERRORS as error:
+        if status == 1:  # it was said why
+            sys.exit(status)
         raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no page") from error
     print_comparison(comparison, settings.out)
     sys.exit(status)

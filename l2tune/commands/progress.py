@@ -68,11 +68,12 @@ class Progress:
         with self._bar:
             yield
 
-    def say(self, line: str) -> None:
-        """Print a line that stays."""
+    def say(self, line: str, *, always: bool = False) -> None:
+        """Print a line that stays; one that is said always, say why a search had to give up, is shown if quiet, too."""
         if line:
             line = f"{self._part}: {line}" if self._part else line
-            self._console.print(self._shown(line), markup=False, emoji=False, soft_wrap=True)
+            console = Console(stderr=True, highlight=False) if always and self._console.quiet else self._console
+            console.print(self._shown(line), markup=False, emoji=False, soft_wrap=True)
 
     def epoch(self, scores: Sequence[EpochScores]) -> None:
         """Note one epoch of the members in training."""

@@ -69,9 +69,9 @@ def search_command(
         study_exists,
     )
 
-    storage = open_storage(settings.storage)
-    objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     progress = Progress(settings, assembled.trainer, quiet=quiet)
+    storage = open_storage(settings.storage, patience=settings.search.storage_patience, say=progress.say)
+    objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     if restart and study_exists(storage, settings.study):
         count = len(load_study(storage, settings.study).trials)
         progress.say(
@@ -101,6 +101,8 @@ def search_command(
         if tradeoff is not None:
             progress.say(publisher.finish(tradeoff, settings.out))
     except STORAGE_ERRORS as error:
+        if status == 1:  # it was said why
+            sys.exit(status)
         raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no report") from error
     print_verdict(tradeoff, settings.out)
     sys.exit(status)

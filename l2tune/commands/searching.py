@@ -121,5 +121,5 @@ def coordinate_shown(
             why, status = "interrupted", 130
         except SearchAborted as error:
             why, status = str(error), 1
-    progress.say(f"{why}; {progress.summary()}")
+    progress.say(f"{why}; {progress.summary()}", always=status == 1)
     return status

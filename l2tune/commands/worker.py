@@ -26,6 +26,9 @@ def worker_command(
         float | None,
         Parameter(help="Begin no trial after so many seconds (default: as the study was begun)", converter=number),
     ] = None,
+    storage_patience: Annotated[
+        float, Parameter(help="Seconds to wait for a server that does not answer", converter=number)
+    ] = 300.0,
     quiet: Annotated[bool, Parameter(help="Print nothing but what goes wrong", negative=())] = False,
 ) -> None:
     """Join a running search, and train for it until its answer is settled.
@@ -39,8 +42,12 @@ def worker_command(
     from l2tune.commands.searching import search_shown
     from l2tune.search.joining import join_study
     from l2tune.search.storage import open_storage
+    from l2tune.terminal_text import printable
 
-    opened = open_storage(storage, must_exist=True)
+    def say(line: str) -> None:
+        print(printable(line), file=sys.stderr, flush=True)
+
+    opened = open_storage(storage, must_exist=True, patience=storage_patience, say=say)
     coordinated = end_with_coordinator()
     with lasting_interrupts() as raise_if_interrupted:
         found, objective, assembled = join_study(
