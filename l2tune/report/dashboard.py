@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from l2tune.report.tradeoff_figure import tradeoff_figure
 from l2tune.storage_url import without_passwords
 
 ARTIFACTS = "runs/artifacts"
+_ARTIFACT = re.compile(r"[0-9a-f-]{36}")
+"""Names that Optuna gives to files; what else a storage tells may lead elsewhere."""
 _HEADING = "### l2tune"
 
 
@@ -100,7 +103,8 @@ def keep_artifacts(study: optuna.Study, files: Sequence[Path], folder: str | Pat
     base = Path(folder)
     base.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(str(base))
-    known = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(study)}
+    metas = get_all_artifact_meta(study)
+    known = {meta.filename: meta.artifact_id for meta in metas if _ARTIFACT.fullmatch(str(meta.artifact_id))}
     for path in files:
         if path.name in known and (base / known[path.name]).is_file():
             with path.open("rb") as file:
