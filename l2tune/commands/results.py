@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2tune.errors import UserError
-from l2tune.given import check_path
+from l2tune.given import RESULTS, check_path
 from l2tune.terminal_text import printable, readable
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def check_folder(folder: str, where: str = "--out") -> Path:
     """A folder that results can be written to; nothing is made yet.
 
     Raises:
-        UserError: It is a file, or lies where nothing may be written.
+        UserError: It is a file, or lies where nothing may be written, or would be another study's where the file system
+            takes upper and lower case for one.
     """
     path = Path(check_path(folder, where))
     parent = path
@@ -37,7 +39,16 @@ def check_folder(folder: str, where: str = "--out") -> Path:
         raise UserError(f"{parent} is a file", f"{where} {folder}", "give a folder")
     if not os.access(parent, os.W_OK):
         raise UserError(f"{parent} cannot be written to", f"{where} {folder}", "give another folder")
+    names = os.listdir(RESULTS) if path == parent and path.parent == Path(RESULTS) else [path.name]
+    if _composed(path.name) not in map(_composed, names):
+        what = "is the folder of a study whose name differs in case"
+        raise UserError(what, f"{where} {folder}", "give another folder")
     return path
+
+
+def _composed(name: str) -> str:
+    """As names are compared: some file systems keep accents apart from their letters."""
+    return unicodedata.normalize("NFC", name)
 
 
 def write_results(

@@ -16,7 +16,6 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
 
@@ -26,6 +25,7 @@ from l2tune.curve.transform import worst_cost
 from l2tune.errors import TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member, together
 from l2tune.metrics import BUILT_IN, CLASSIFICATION, UNDECLARED, Metric, as_metric
+from l2tune.objectives.kept_predictions import KeptPredictions
 from l2tune.optuna_internals import queued_params
 from l2tune.penalty.strength import ScaleName, StrengthScale, scale_of
 from l2tune.records.claims import claim_baseline, claim_strength, is_wanted_whole, part_of_folds
@@ -155,7 +155,7 @@ class CrossValidationObjective:
         self.parameter = StrengthParameter(parameter, scale_of(parameter) if scale is None else StrengthScale(scale))
         self.steps: Steps | None = steps
         self.on_epoch: Callable[[Sequence[EpochScores]], None] | None = None
-        self._predictions: dict[tuple[float, int], NDArray[np.float32]] = {}
+        self._predictions = KeptPredictions()
         self._refit = refit
         self._assembled: Assembled | None = None
         self._known: frozenset[str] | None = None
@@ -296,6 +296,7 @@ class CrossValidationObjective:
         Raises:
             TrialFailed: The trainer gave no scores for a member.
         """
+        self._predictions.forget_whole(self.trainer.folds)  # of trials that were decomposed before this one
         history: dict[Member, list[EpochScores]] = {member: [] for member in members}
         run = self.trainer.start(members)
         for epoch_scores in run:
@@ -310,7 +311,7 @@ class CrossValidationObjective:
                 raise TrialFailed(f"the trainer gave no scores for fold {member.fold} at λ = {member.strength:g}")
             network = scored[-1].network
             if network is not None and network.test_log_probabilities is not None:
-                self._predictions[member.strength, member.fold] = network.test_log_probabilities
+                self._predictions.keep(member.strength, member.fold, network.test_log_probabilities)
         return history
 
     def train_final(self, strength: float, seed: int | None = None) -> Refit:
@@ -398,8 +399,7 @@ class CrossValidationObjective:
 
     def decompose(self, trial: optuna.Trial, strength: float, folds: Sequence[int]) -> None:
         """Store bias and variance over the folds whose predictions are at hand; two or more."""
-        kept = [self._predictions.get((strength, fold)) for fold in folds]
-        predictions = [p for p in kept if p is not None]
+        predictions = self._predictions.of(strength, folds)
         labels = self.trainer.test_labels
         if len(predictions) < 2 or labels is None:
             return

@@ -45,28 +45,28 @@ GIVEN_UP = PREFIX + "given_up"
 CONTINUES = PREFIX + "continues"
 SHARED_FROM = PREFIX + "shared_from"
 COMPARISON = PREFIX + "comparison"
-_REFITTING = PREFIX + "refitting:"
+REFITTING = PREFIX + "refitting:"
 WORKER = PREFIX + "worker"
 BEAT = PREFIX + "beat"
 BIAS_VARIANCE = PREFIX + "bias_variance"
 PARTS = ("settings", "versions", "trainer", "data")
 REFIT = PREFIX + "refit:"
-_FOLD = PREFIX + "fold:"
+FOLD = PREFIX + "fold:"
 
 
 def fold_key(fold: int) -> str:
     """The trial attribute that holds the record of a fold."""
-    return f"{_FOLD}{fold}"
+    return f"{FOLD}{fold}"
 
 
 def fold_of(key: str) -> int | None:
     """The fold whose record a trial attribute holds; None for other attributes."""
-    return int(key.removeprefix(_FOLD)) if key.startswith(_FOLD) else None
+    return int(key.removeprefix(FOLD)) if key.startswith(FOLD) else None
 
 
 def refitting_key(strength: float, seed: int) -> str:
     """The study attribute that tells who trains the final network of this λ and seed now."""
-    return f"{_REFITTING}{float(strength)!r}:{int(seed)}"
+    return f"{REFITTING}{float(strength)!r}:{int(seed)}"
 
 
 def refit_key(strength: float, seed: int) -> str:

@@ -18,6 +18,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage
 from l2tune.errors import StorageFailed, UserError
 from l2tune.metrics import as_metric
 from l2tune.optuna_internals import OnceDatabase
+from l2tune.records.check import check_stored
 from l2tune.search.journal import MEND, Journal
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.patience import Patience, PatientStorage
@@ -199,6 +200,7 @@ def open_study(storage: BaseStorage, settings: Settings, *, restart: bool = Fals
         direction="maximize" if as_metric(settings.search.metric).maximize else "minimize",
         load_if_exists=True,
     )
+    check_stored(study)
     if len(study.directions) > 1:
         raise UserError("has two objectives", f"study {settings.study!r}", "use another --study")
     return study
@@ -208,13 +210,15 @@ def load_study(storage: BaseStorage, name: str) -> optuna.Study:
     """An existing study.
 
     Raises:
-        UserError: There is none of this name; those that exist are named.
+        UserError: There is none of this name; those that exist are named. Or another program has written to it.
     """
     names = optuna.get_all_study_names(storage)
     if name not in names:
         known = "it holds " + ", ".join(repr(n) for n in names[:8]) if names else "it holds no study"
         raise UserError("no such study in this storage", repr(name), known)
-    return optuna.load_study(study_name=name, storage=storage)
+    study = optuna.load_study(study_name=name, storage=storage)
+    check_stored(study)
+    return study
 
 
 def study_exists(storage: BaseStorage, name: str) -> bool:
