@@ -169,7 +169,11 @@ class Problem:
         return lambda_max(network, self.multipliers, l1_ratio, batches)
 
     def describe(self) -> Mapping[str, Any]:
-        """Plain values worth storing with a study, whatever engine trains."""
+        """Plain values worth storing with a study, whatever engine trains.
+
+        The same seed gives the same bits on the same kind of CPU with the same number of `threads`, which is torch's
+        affair; sums of another number round otherwise.
+        """
         return {
             "device": device_name(self.device),
             "precision": "bfloat16" if self.bfloat16 else str(self.dtype).removeprefix("torch."),
