@@ -21,12 +21,14 @@ from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentileP
 from l2tune.analysis.bias_variance import decompose
 from l2tune.assemble import Assembled, assemble, named, versions
 from l2tune.curve.transform import worst_cost
-from l2tune.errors import TrialFailed, UserError
+from l2tune.errors import FitFailed, TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member, together
 from l2tune.metrics import BUILT_IN, CLASSIFICATION, UNDECLARED, Metric, as_metric
+from l2tune.objectives.guarded import Training
 from l2tune.optuna_internals import queued_params
 from l2tune.penalty.strength import ScaleName, StrengthScale, scale_of
 from l2tune.records.claims import claim_baseline, claim_strength, is_wanted_whole
+from l2tune.records.failures import Failure, is_baseline_just_failed
 from l2tune.records.fold_record import FoldRecord, write_fold
 from l2tune.records.observations import (
     as_taken_over,
@@ -58,6 +60,9 @@ class OpenTrial:
         scores: Fold → final score of the metric so far.
         keep: Not to be pruned: the baseline, and a trial whose folds are all wanted.
         pruned: A pruner ended it.
+        reported: The last epoch that was reported.
+        failure: Why it could not be trained; None as long as it can.
+        blamed: Its own strength may be why: it is not to be tried again at once.
     """
 
     trial: optuna.Trial
@@ -66,6 +71,13 @@ class OpenTrial:
     scores: dict[int, float] = field(default_factory=dict)
     keep: bool = False
     pruned: bool = False
+    reported: int = 0
+    failure: Failure | None = None
+    blamed: bool = False
+
+    def fail(self, error: TrialFailed) -> None:
+        """Note why it cannot be trained, without holding on to what the error holds."""
+        self.failure, self.blamed = Failure.of(error), isinstance(error, FitFailed)
 
     @property
     def done(self) -> bool:
@@ -145,6 +157,9 @@ class CrossValidationObjective:
         self.parameter = StrengthParameter(parameter, scale_of(parameter) if scale is None else StrengthScale(scale))
         self.steps: Steps | None = steps
         self.on_epoch: Callable[[Sequence[EpochScores]], None] | None = None
+        self.on_stuck: Callable[[Sequence[OpenTrial], str], None] | None = None
+        """Called in a thread of its own where a fit that took longer than `fit_timeout` does not stop; by default that
+        is said on standard error."""
         self._predictions: dict[tuple[float, int], NDArray[np.float32]] = {}
         self._refit = refit
         self._assembled: Assembled | None = None
@@ -198,14 +213,15 @@ class CrossValidationObjective:
         return cls(trainer=trainer, metric=settings.search.metric)._of_search(settings, data, assembled)
 
     def __call__(self, trial: optuna.Trial) -> float:
-        """Score one trial.
+        """Score one trial. What training raises comes out as it is.
 
         Raises:
             optuna.TrialPruned: The pruner ended it.
+            TrialFailed: The trainer gave no scores, memory ran out, or a fit took longer than `fit_timeout`.
         """
         open_trial = self.open(trial)
         while not open_trial.done:
-            self.advance([open_trial])
+            self._advance([open_trial], told=False)
         if open_trial.pruned:
             raise optuna.TrialPruned(f"after {len(open_trial.scores)} of {self.trainer.folds} folds")
         return open_trial.value
@@ -241,13 +257,46 @@ class CrossValidationObjective:
         """Train one step of every open trial, all in one run: the next fold, or all folds in lockstep by epoch.
 
         A trainer that gains by training members together gets all folds at once of a trial that cannot be pruned.
+        Where training fails, trials and folds are trained one by one, so that no other is lost by it.
+
+        Raises:
+            TrialFailed: Some trials could not be trained: their `failure` tells why. All others have what they trained.
         """
         if not open_trials:
             return
-        by_epoch = self.steps_of(open_trials[0].trial.study) == "epoch"
+        by_epoch = self._by_epoch(open_trials)
+        steps = [1 if by_epoch else len(self._next_folds(open_trial)) for open_trial in open_trials]
+        try:
+            self._advance(open_trials, told=True)
+            return
+        except TrialFailed as error:
+            if sum(steps) == 1:
+                open_trials[0].fail(error)
+                raise
+        said = ""  # from here on nothing holds on to what the error did
+        for open_trial, count in zip(open_trials, steps, strict=True):
+            open_trial.pruned = False
+            try:
+                for _ in range(count):
+                    if not open_trial.done:
+                        self._advance([open_trial], told=True, alone=True)
+            except TrialFailed as error:
+                open_trial.fail(error)
+                said = said or str(error)
+        if said:
+            raise TrialFailed(said)
+
+    def _advance(self, open_trials: Sequence[OpenTrial], *, told: bool, alone: bool = False) -> None:
+        """Train a step of these trials.
+
+        Args:
+            told: Raise whatever training raises as `TrialFailed`.
+            alone: Train one fold only where the step is the fold.
+        """
+        by_epoch = self._by_epoch(open_trials)
         owners: dict[Member, list[OpenTrial]] = {}
         for open_trial in open_trials:
-            for fold in open_trial.todo if by_epoch or self._whole(open_trial) else open_trial.todo[:1]:
+            for fold in self._next_folds(open_trial)[: 1 if alone and not by_epoch else None]:
                 owners.setdefault(self.member(open_trial.strength, fold), []).append(open_trial)
 
         def ask_by_epoch(run: Run, history: History) -> None:
@@ -256,7 +305,10 @@ class CrossValidationObjective:
                 self._report_epoch(open_trial, mine)
             run.drop([m for m, trials in owners.items() if all(t.pruned for t in trials)])
 
-        history = self.train(list(owners), ask_by_epoch if by_epoch else None)
+        def stuck(line: str) -> None:
+            (self.on_stuck or _say_stuck)(open_trials, line)
+
+        history = self.train(list(owners), ask_by_epoch if by_epoch else None, told=told, on_stuck=stuck)
         for member, trials in owners.items():
             for open_trial in trials:
                 record = FoldRecord.of(
@@ -269,18 +321,35 @@ class CrossValidationObjective:
             if open_trial.done:
                 self.decompose(open_trial.trial, open_trial.strength, sorted(open_trial.scores))
 
-    def train(self, members: Sequence[Member], after_epoch: Callable[[Run, History], None] | None = None) -> History:
+    def train(
+        self,
+        members: Sequence[Member],
+        after_epoch: Callable[[Run, History], None] | None = None,
+        *,
+        told: bool = False,
+        on_stuck: Callable[[str], None] | None = None,
+    ) -> History:
         """Train members in one run, and keep what they predict for the test images.
 
         Args:
             after_epoch: Called with the run, whose members it may drop, and with all scores so far.
+            told: Raise whatever training raises as `TrialFailed`.
+            on_stuck: As of `time_limit`.
 
         Raises:
-            TrialFailed: The trainer gave no scores for a member.
+            TrialFailed: The trainer gave no scores for a member, or the members took longer than `fit_timeout` each.
+            FitFailed: With `told`, the trainer raised an error.
         """
         history: dict[Member, list[EpochScores]] = {member: [] for member in members}
-        run = self.trainer.start(members)
-        for epoch_scores in run:
+        training = Training(members, self.settings.search.fit_timeout, told=told, on_stuck=on_stuck)
+        with training.guarded():
+            run = self.trainer.start(members)
+            epochs = iter(run)
+        while True:
+            with training.guarded():
+                epoch_scores = next(epochs, None)
+            if epoch_scores is None:
+                break
             for scores in epoch_scores:
                 history[scores.member].append(scores)
             if self.on_epoch is not None:
@@ -354,7 +423,7 @@ class CrossValidationObjective:
         if self.parameter.strength(queued) == 0:  # which a log range would reject
             claim_strength(trial, 0.0)
             return 0.0
-        if claim_baseline(trial, self.parameter):
+        if not is_baseline_just_failed(trial) and claim_baseline(trial, self.parameter):
             return 0.0
         low, high = self.parameter.scale.range_from_lambda(*search_range(trial.study, self.parameter))
         trial.suggest_float(self.parameter.name, low, high, log=True)
@@ -408,6 +477,14 @@ class CrossValidationObjective:
         self._assembled = assemble(self.settings, images, factory)
         self.trainer, self.data = self._assembled.trainer, self._assembled.data
 
+    def _by_epoch(self, open_trials: Sequence[OpenTrial]) -> bool:
+        return self.steps_of(open_trials[0].trial.study) == "epoch"
+
+    def _next_folds(self, open_trial: OpenTrial) -> list[int]:
+        """The folds that a trial trains next."""
+        whole = self._by_epoch([open_trial]) or self._whole(open_trial)
+        return open_trial.todo[:] if whole else open_trial.todo[:1]
+
     def _whole(self, open_trial: OpenTrial) -> bool:
         """Whether to train all folds at once: nothing can prune the trial, and the trainer gains by it."""
         sure = open_trial.keep or isinstance(open_trial.trial.study.pruner, NopPruner)
@@ -417,8 +494,9 @@ class CrossValidationObjective:
         """Report the mean over folds of the newest epoch; a diverged fold counts as the worst score seen."""
         epoch = max((scores[-1].epoch for scores in history.values() if scores), default=0)
         newest = [scores[-1] for scores in history.values() if scores]
-        if open_trial.pruned or not epoch or all(scores.epoch < epoch for scores in newest):
+        if open_trial.pruned or epoch <= open_trial.reported or all(scores.epoch < epoch for scores in newest):
             return
+        open_trial.reported = epoch
         study = open_trial.trial.study
         values = [self.worst(study, history[s.member]) if s.diverged else s.score(f"val_{self.metric}") for s in newest]
         open_trial.trial.report(sum(values) / len(values), step=epoch)
@@ -447,6 +525,11 @@ class CrossValidationObjective:
     def _ask_pruner(self, open_trial: OpenTrial) -> None:
         if not open_trial.keep and open_trial.trial.should_prune():
             open_trial.pruned = True
+
+
+def _say_stuck(open_trials: Sequence[OpenTrial], line: str) -> None:
+    """In a process of the user's own: nothing else can be done."""
+    print(f"l2tune: {line} and cannot be stopped; waiting for it", file=sys.stderr, flush=True)
 
 
 def _yields(fit: Fit) -> bool:

@@ -16,6 +16,7 @@
 | trial | `l2tune:complete` | true: all folds are wanted, whatever a pruner says |
 | trial | `l2tune:audit` | true: finishes a λ that was pruned, to see whether that was right |
 | trial | `l2tune:given_up` | true: failed because its worker ended, not because of its parameters |
+| trial | `l2tune:failure` | `Failure`: why it failed, in one line, and the traceback |
 | trial | `l2tune:shared_from` | the study of the comparison that trained this trial's folds, at λ = 0 |
 | trial | `l2tune:worker` | host and process that run it |
 | trial | `l2tune:bias_variance` | decomposition over the folds' predictions of the test images |
@@ -36,6 +37,7 @@ STRENGTH = PREFIX + "strength"
 COMPLETE = PREFIX + "complete"
 AUDIT = PREFIX + "audit"
 GIVEN_UP = PREFIX + "given_up"
+FAILURE = PREFIX + "failure"
 SHARED_FROM = PREFIX + "shared_from"
 COMPARISON = PREFIX + "comparison"
 _REFITTING = PREFIX + "refitting:"

@@ -19,11 +19,10 @@ from l2tune.records.claims import is_audit
 from l2tune.records.observations import observations
 from l2tune.records.tables import write_summary
 from l2tune.search.audit import audits_waiting, queue_audit
+from l2tune.search.failing import Failures, end_failed
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.storage import STORAGE_ERRORS, reason
 from l2tune.search.workers import ask_trial, requeue, requeue_lost_trials
-
-_FAILURES_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def run_search(
     began = time.monotonic()
     requeue_lost_trials(study)
     active: list[_Running] = []
-    failures = 0
+    failures = Failures()
     try:
         while True:
             why = ""
@@ -81,14 +80,12 @@ def run_search(
                 return why
             try:
                 objective.advance([running.open for running in active if not running.open.done])
-                failures = 0
+                failures.trained()
             except TrialFailed as error:
-                failures += 1
-                _give_up(study, active)
-                if failures >= _FAILURES_IN_A_ROW:
-                    raise SearchAborted(f"{failures} times in a row training failed: {error}") from error
+                failures.count(study, error, _end_failed(study, active))
             for running in [running for running in active if running.open.done]:
                 told = _tell(study, objective, running)
+                failures.finished()
                 active.remove(running)  # not before: what an interrupt finds here is given up in good order
                 on_trial(told)
     except STORAGE_ERRORS as error:
@@ -160,6 +157,25 @@ def _give_up(study: optuna.Study, active: list[_Running]) -> None:
         running = active.pop()
         _stop(running.heartbeat)
         _requeue(study, running.open.trial)
+
+
+def _end_failed(study: optuna.Study, active: list[_Running]) -> int:
+    """End the trials that could not be trained, all where none is named; those whose strength is not to blame wait.
+
+    Returns:
+        How many failed for good.
+    """
+    blamed = 0
+    for running in [running for running in active if running.open.failure is not None] or active[:]:
+        _stop(running.heartbeat)
+        failure = running.open.failure
+        if failure is not None and running.open.blamed:
+            end_failed(study, running.open.trial, failure)
+            blamed += 1
+        else:
+            _requeue(study, running.open.trial)
+        active.remove(running)
+    return blamed
 
 
 def _stop(heartbeat: Heartbeat) -> None:
