@@ -53,8 +53,7 @@ class Assembled:
             after_epoch: Called between epochs; may raise to end the training.
 
         Raises:
-            UserError: Training diverged.
-            TrialFailed: Memory ran out.
+            UserError: Training diverged or failed, or memory ran out.
         """
         from l2tune.training.refit import train_on_all
 

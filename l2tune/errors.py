@@ -31,7 +31,15 @@ class TrialFailed(RuntimeError):
 
 
 class FitFailed(TrialFailed):
-    """The network or function raised an error, which may be its strength's doing: that is not tried again at once."""
+    """The network or function raised an error, which may be its strength's doing: that is not tried again at once.
+
+    Args:
+        line: What was wrong, without where; by default what `innermost` tells.
+    """
+
+    def __init__(self, message: str, line: str = "") -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class TookTooLong(FitFailed):
@@ -64,7 +72,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory_line(error: BaseException, fix: str = MEMORY_FIX) -> str:
     """What ran out of memory and how to mend it, in one line."""
-    said = re.sub(r"^\[enforce fail at [^\]]*\]\s*(data\.\s*)?", "", message_of(error).strip())
+    said = re.sub(r"^\[enforce fail at .*?(?=DefaultCPUAllocator)", "", message_of(error).strip())
     first = one_line((said.splitlines() or [""])[0])[:LONGEST_MESSAGE]
     return f"out of memory on the device ({first or type(error).__name__}); {fix}"
 
@@ -88,6 +96,8 @@ def innermost(error: BaseException) -> str:
     while error.__cause__ is not None and id(error.__cause__) not in seen:
         error = error.__cause__
         seen.add(id(error))
+    if isinstance(error, FitFailed) and error.line:
+        return error.line
     kind = "" if isinstance(error, TrialFailed) else f"{type(error).__name__}: "
     line = one_line(f"{kind}{message_of(error)}".removesuffix(": "))
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"

@@ -240,6 +240,7 @@ def test_identity_leaves_out_what_may_change() -> None:
         "engine",
         "trials",
         "timeout",
+        "fit_timeout",
         "audit",
         "reference_weight_decay",
     }

@@ -75,10 +75,6 @@ class OpenTrial:
     failure: Failure | None = None
     blamed: bool = False
 
-    def fail(self, error: TrialFailed) -> None:
-        """Note why it cannot be trained, without holding on to what the error holds."""
-        self.failure, self.blamed = Failure.of(error), isinstance(error, FitFailed)
-
     @property
     def done(self) -> bool:
         """Whether nothing is left to train."""
@@ -160,6 +156,8 @@ class CrossValidationObjective:
         self.on_stuck: Callable[[Sequence[OpenTrial], str], None] | None = None
         """Called in a thread of its own where a fit that took longer than `fit_timeout` does not stop; by default that
         is said on standard error."""
+        self.on_failure: Callable[[OpenTrial], None] | None = None
+        """Called with each trial that `advance` could not train."""
         self._predictions: dict[tuple[float, int], NDArray[np.float32]] = {}
         self._refit = refit
         self._assembled: Assembled | None = None
@@ -271,7 +269,7 @@ class CrossValidationObjective:
             return
         except TrialFailed as error:
             if sum(steps) == 1:
-                open_trials[0].fail(error)
+                self._fail(open_trials[0], error)
                 raise
         said = ""  # from here on nothing holds on to what the error did
         for open_trial, count in zip(open_trials, steps, strict=True):
@@ -281,7 +279,7 @@ class CrossValidationObjective:
                     if not open_trial.done:
                         self._advance([open_trial], told=True, alone=True)
             except TrialFailed as error:
-                open_trial.fail(error)
+                self._fail(open_trial, error)
                 said = said or str(error)
         if said:
             raise TrialFailed(said)
@@ -476,6 +474,12 @@ class CrossValidationObjective:
         self.metric = as_metric(self.settings.search.metric)
         self._assembled = assemble(self.settings, images, factory)
         self.trainer, self.data = self._assembled.trainer, self._assembled.data
+
+    def _fail(self, open_trial: OpenTrial, error: TrialFailed) -> None:
+        """Note why a trial cannot be trained, without holding on to what the error holds."""
+        open_trial.failure, open_trial.blamed = Failure.of(error), isinstance(error, FitFailed)
+        if self.on_failure is not None:
+            self.on_failure(open_trial)
 
     def _by_epoch(self, open_trials: Sequence[OpenTrial]) -> bool:
         return self.steps_of(open_trials[0].trial.study) == "epoch"

@@ -6,7 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from l2tune.errors import FitFailed, TrialFailed, UserError, innermost, is_out_of_memory, out_of_memory_line
+from l2tune.errors import (
+    FitFailed,
+    TookTooLong,
+    TrialFailed,
+    UserError,
+    innermost,
+    is_out_of_memory,
+    out_of_memory_line,
+)
 from l2tune.members import Member
 from l2tune.training.time_limit import time_limit
 
@@ -30,7 +38,8 @@ class Training:
     ) -> None:
         self._members, self._told, self._on_stuck = members, told, on_stuck
         self._left = None if fit_timeout is None else fit_timeout * max(1, len(members))
-        self._too_long = "" if fit_timeout is None else f"training{_where(members)} took longer than {self._left:g} s"
+        fits = "a fit" if len(members) == 1 else f"{len(members)} fits together"
+        self._too_long = "" if fit_timeout is None else f"{fits} took longer than {self._left:g} s"
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -42,8 +51,11 @@ class Training:
         """
         began = time.monotonic()
         try:
-            with time_limit(self._left, self._too_long, self._on_stuck):
+            with time_limit(self._left, f"{self._too_long}{_where(self._members)}", self._on_stuck):
                 yield
+        except TookTooLong as error:
+            error.line = self._too_long
+            raise
         except (KeyboardInterrupt, UserError, TrialFailed):
             raise
         except BaseException as error:  # `sys.exit()` in a user's function is no reason to end without a word

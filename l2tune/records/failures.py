@@ -32,10 +32,14 @@ class Failure:
     traceback: str
 
     @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        """From what was raised."""
+    def of(cls, error: BaseException, where: str = "") -> Failure:
+        """From what was raised.
+
+        Args:
+            where: The stack of the code that hangs, if that is what failed.
+        """
         raised = error.__cause__ if isinstance(error, TrialFailed) and error.__cause__ else error
-        whole = "".join(traceback.format_exception(raised))
+        whole = where + "".join(traceback.format_exception(raised))
         return cls(without_passwords(innermost(error)), _shortened(without_passwords(whole)))
 
 

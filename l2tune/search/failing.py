@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune.errors import SearchAborted, TrialFailed
+from l2tune.errors import SearchAborted, TookTooLong, TrialFailed
 from l2tune.penalty.strength import format_lambda
 from l2tune.records.failures import Failure, failed_trials, failure_of, has_usable, write_failure
 from l2tune.records.keys import FAILURE, STRENGTH
+from l2tune.search.storage import STORAGE_ERRORS
+
+if TYPE_CHECKING:
+    from l2tune.objectives.cross_validation import OpenTrial
 
 AT_FIRST, LATER = 3, 10
 """So many failures in a row end a search: while no trial has come to its end yet, and afterwards, when a part of the
@@ -78,4 +88,25 @@ def failures_line(study: optuna.Study) -> str:
 
 def where_kept(failed: FrozenTrial) -> str:
     """Where a traceback is."""
-    return f"its traceback is kept in the study (trial {failed.number}, attribute {FAILURE})"
+    return f"its traceback is kept in the study (study.trials[{failed.number}].user_attrs[{FAILURE!r}])"
+
+
+def end_stuck(open_trials: Sequence[OpenTrial], line: str) -> None:
+    """End this process, which must be a command of l2tune: training neither ends nor can be stopped.
+
+    The trial is failed where it is the only one; of several, which one hangs is not known, so the next search tries all
+    of them again.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    where = "".join(traceback.format_stack(frame)) if frame is not None else ""
+    end = "the process ends"
+    if len(open_trials) == 1:
+        trial = open_trials[0].trial
+        with suppress(*STORAGE_ERRORS):
+            end_failed(trial.study, trial, Failure.of(TookTooLong(line), where))
+            end = "its trial is failed and the process ends"
+    with suppress(OSError, ValueError):
+        if sys.stderr.isatty():
+            sys.stderr.write("\x1b[?25h")  # the live line hides the cursor
+        print(f"\nl2tune: {line} and cannot be stopped; {end}", file=sys.stderr, flush=True)
+    os._exit(1)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from l2tune.errors import TrialFailed, UserError, is_out_of_memory, out_of_memory_line
+from l2tune.errors import UserError, innermost, mend
 from l2tune.members import NetworkState
 from l2tune.training.member_training import MemberTraining
 from l2tune.training.pixels import DeviceImages
@@ -57,15 +57,15 @@ def train_on_all(
         after_epoch: Called between epochs; may raise to end the training.
 
     Raises:
-        UserError: Training diverged, or the problem cannot be trained.
-        TrialFailed: Memory ran out.
+        UserError: Training diverged or raised an error, memory ran out, or the problem cannot be trained.
     """
     try:
         return _train_on_all(problem, strength, seed, after_epoch)
+    except UserError:
+        raise
     except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrialFailed(out_of_memory_line(error)) from error
+        fix = mend(error, "choose another λ, or mend the network")
+        raise UserError(f"training failed at λ = {strength:g} ({innermost(error)})", "fit", fix) from error
 
 
 def _train_on_all(problem: Problem, strength: float, seed: int, after_epoch: Callable[[], None]) -> FinalFit:
