@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -46,15 +46,18 @@ class Assembled:
         problem = replace(self.problem, penalty=penalty)
         return Assembled(problem, *choose_engine(problem), self.given)
 
-    def refit(self, strength: float, seed: int) -> Refit:
+    def refit(self, strength: float, seed: int, after_epoch: Callable[[], None] = lambda: None) -> Refit:
         """Train on all training images with this λ, and score on the test images.
 
+        Args:
+            after_epoch: Called between epochs; may raise to end the training.
+
         Raises:
-            UserError: Training diverged.
+            UserError: Training diverged or failed, or memory ran out.
         """
         from l2tune.training.refit import train_on_all
 
-        fit = train_on_all(self.problem, strength, seed=seed)
+        fit = train_on_all(self.problem, strength, seed=seed, after_epoch=after_epoch)
         scores = {name: getattr(fit, name) for name in ("train_loss", "train_error", "test_loss", "test_error")}
         return Refit(
             strength,

@@ -32,7 +32,7 @@ DEFAULT_L1_RATIO = 0.5
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 FUNCTION_SETTINGS = frozenset(
     {"study", "storage", "out", "lambda_range", "extend_range", "epochs", "folds", "repeats", "seed"}
-    | {"trials", "timeout", "storage_patience", "sampler", "pruner", "audit"}
+    | {"trials", "timeout", "storage_patience", "fit_timeout", "sampler", "pruner", "audit"}
 )
 """Settings that mean something where a user's own function trains (`epochs`, if it yields them); all others describe
 l2tune's trainer."""
@@ -249,6 +249,9 @@ class SearchSettings(_Section):
         identity=False,
         ge=0,
         le=10**6,
+    )
+    fit_timeout: float | None = _setting(
+        None, "Seconds that one fit may take: one that takes longer fails its trial", identity=False, gt=0, le=10**9
     )
     metric: Literal["loss", "error", "accuracy"] = _setting(
         "loss", "What λ is chosen by: validation cross-entropy, error rate or accuracy"

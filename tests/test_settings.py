@@ -241,6 +241,7 @@ def test_identity_leaves_out_what_may_change() -> None:
         "trials",
         "timeout",
         "storage_patience",
+        "fit_timeout",
         "audit",
         "reference_weight_decay",
     }

@@ -54,9 +54,9 @@ def compare_command(
     parts = assemble_parts(settings)
 
     from l2tune.analysis.estimates import Estimates
-    from l2tune.commands.interrupts import lasting_interrupts
+    from l2tune.commands.interrupts import lasting_interrupts, status_of, told_signal
     from l2tune.commands.progress import Progress
-    from l2tune.commands.searching import search_shown
+    from l2tune.commands.searching import FAILED_STATUS, search_shown
     from l2tune.errors import SearchAborted
     from l2tune.records.observations import observations
     from l2tune.records.tables import read_study
@@ -74,19 +74,21 @@ def compare_command(
         progress.say(note)
     if settings.first.search.pruner in ("median", "hyperband", "halving"):
         progress.say(EPOCH_PRUNING_RISK)
-    status = 0
+    status = failed = 0
 
     with lasting_interrupts() as raise_if_interrupted:
 
         def search(side: Side) -> None:
             """Search one form, and end the comparison where that does not end well."""
-            nonlocal status
+            nonlocal status, failed
             part = f"{side.form} ({settings.penalties.index(side.form) + 1} of {len(sides)})"
             own = Progress(side.objective.settings, side.objective.trainer, quiet=quiet, part=part)
             publisher = DashboardPublisher(side.study)
             status = search_shown(side.study, side.objective, own, publisher, raise_if_interrupted)
-            if status == 130:
+            if status > 128:
                 raise KeyboardInterrupt
+            if status == FAILED_STATUS:
+                failed, status = status, 0
             if status:
                 raise SearchAborted("the search had to give up")
             if settings.first.search.audit:
@@ -96,10 +98,10 @@ def compare_command(
 
         try:
             run_comparison(storage, settings.name, sides, search=search, say=progress.say)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if not status:  # while final networks were trained
-                progress.say("interrupted")
-            status = 130
+                progress.say(told_signal(error))
+                status = status_of(error)
         except SearchAborted as error:
             if not status:
                 progress.say(str(error), always=True)
@@ -111,4 +113,4 @@ def compare_command(
             sys.exit(status)
         raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no page") from error
     print_comparison(comparison, settings.out)
-    sys.exit(status)
+    sys.exit(status or failed)

@@ -26,9 +26,8 @@ def end_with_coordinator() -> Worker | None:
 
     def wait_for_its_end() -> None:
         os.read(0, 1)  # standard input is a pipe that nobody writes to: it ends with the process that holds it
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a coordinator in the background hands on an ignored one
     threading.Thread(target=wait_for_its_end, name="l2tune-coordinator", daemon=True).start()
 
     from l2tune.records.workers import Worker

@@ -19,6 +19,7 @@
 | trial | `l2tune:joins_parts` | true: takes over the folds that the parts of its parameters have trained |
 | trial | `l2tune:given_up` | true: failed for its worker ended, not for its parameters; `copy`: it was not needed |
 | trial | `l2tune:continues` | number of the trial that was given up in whose place this one is |
+| trial | `l2tune:failure` | `Failure`: why it failed, in one line, and the traceback |
 | trial | `l2tune:shared_from` | the study of the comparison that trained this trial's folds, at λ = 0 |
 | trial | `l2tune:worker` | token of the worker that runs it; host and process, for people |
 | trial | `l2tune:beat` | its heartbeat: a number that its worker changes every few seconds |
@@ -43,6 +44,7 @@ PART = PREFIX + "part"
 JOINS_PARTS = PREFIX + "joins_parts"
 GIVEN_UP = PREFIX + "given_up"
 CONTINUES = PREFIX + "continues"
+FAILURE = PREFIX + "failure"
 SHARED_FROM = PREFIX + "shared_from"
 COMPARISON = PREFIX + "comparison"
 REFITTING = PREFIX + "refitting:"

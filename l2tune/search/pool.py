@@ -111,7 +111,7 @@ class Pool:
         """End all workers: they put down what they are at; who does not within some seconds is killed."""
         for one in self._processes:
             with suppress(OSError):
-                one.process.send_signal(signal.SIGINT)
+                one.process.terminate()
         for one in self._processes:
             try:
                 one.process.wait(_END_SECONDS)

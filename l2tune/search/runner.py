@@ -24,6 +24,7 @@ from l2tune.records.tables import write_summary
 from l2tune.records.workers import Worker, worker_of, write_beat
 from l2tune.search.audit import audits_waiting, queue_audit
 from l2tune.search.completion import queue_wholes
+from l2tune.search.failing import Failures, end_failed
 from l2tune.search.heartbeat import Heart, Watch
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.storage import STORAGE_ERRORS, reason
@@ -36,8 +37,6 @@ from l2tune.search.workers import (
     wait_for_signs_of_life,
     withdraw,
 )
-
-_FAILURES_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ class WorkerSearch:
         self._study, self._objective, self._budget, self._settle = study, objective, budget, settle
         self._worker, self._heart, self._now = worker, heart, now
         self._began = now()
-        self._failures = 0
+        self._failures = Failures()
         self._taken: list[optuna.Trial] = []
 
     def begin(self) -> Step:
@@ -222,12 +221,9 @@ class WorkerSearch:
         """
         try:
             self._objective.advance([trial for trial in self.active if not trial.done])
-            self._failures = 0
+            self._failures.trained()
         except TrialFailed as error:
-            self._failures += 1
-            self.give_up()
-            if self._failures >= _FAILURES_IN_A_ROW:
-                raise SearchAborted(f"{self._failures} times in a row training failed: {error}") from error
+            self._failures.count(self._study, error, self._end_failed())
         told = []
         for trial in [trial for trial in self.active if trial.done]:
             ended = None if trial.taken else self._tell(trial)
@@ -235,6 +231,7 @@ class WorkerSearch:
                 self._taken.append(trial.trial)
             else:
                 told.append(ended)
+                self._failures.finished()
             self._stop_beating(trial)
             self.active.remove(trial)  # not before: what an interrupt finds here is given up in good order
         return told
@@ -325,6 +322,23 @@ class WorkerSearch:
         except UpdateFinishedTrialError:
             return None
         return None if told.state == TrialState.FAIL else told
+
+    def _end_failed(self) -> int:
+        """End the trials that could not be trained, all where none is named; those whose strength is not to blame wait.
+
+        Returns:
+            How many failed for good.
+        """
+        blamed = 0
+        for trial in [trial for trial in self.active if trial.failure is not None] or self.active[:]:
+            self._stop_beating(trial)
+            if trial.failure is not None and trial.blamed:
+                end_failed(self._study, trial.trial, trial.failure)
+                blamed += 1
+            else:
+                self._requeue(trial.trial)
+            self.active.remove(trial)
+        return blamed
 
     def _stop_beating(self, trial: OpenTrial) -> None:
         if self._heart is not None:
