@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -46,15 +46,18 @@ class Assembled:
         problem = replace(self.problem, penalty=penalty)
         return Assembled(problem, *choose_engine(problem), self.given)
 
-    def refit(self, strength: float, seed: int) -> Refit:
+    def refit(self, strength: float, seed: int, after_epoch: Callable[[], None] = lambda: None) -> Refit:
         """Train on all training images with this λ, and score on the test images.
 
+        Args:
+            after_epoch: Called between epochs; may raise to end the training.
+
         Raises:
-            UserError: Training diverged.
+            UserError: Training diverged or failed, or memory ran out.
         """
         from l2tune.training.refit import train_on_all
 
-        fit = train_on_all(self.problem, strength, seed=seed)
+        fit = train_on_all(self.problem, strength, seed=seed, after_epoch=after_epoch)
         scores = {name: getattr(fit, name) for name in ("train_loss", "train_error", "test_loss", "test_error")}
         return Refit(
             strength,
@@ -118,10 +121,11 @@ def make_problem(settings: Settings, images: ImageData | None = None, factory: A
     )
 
 
-def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembled]:
+def assemble_again(record: StudyRecord, images: ImageData | None = None, **given: Any) -> tuple[Settings, Assembled]:
     """What a study was trained with, from what it stores.
 
     Args:
+        images: Those of the study, where they are at hand already.
         given: Settings that may change from call to call, such as `device` or `data_root`.
 
     Raises:
@@ -133,7 +137,9 @@ def assemble_again(record: StudyRecord, **given: Any) -> tuple[Settings, Assembl
         what = f"its {' and '.join(unknown)} {'was' if len(unknown) == 1 else 'were'} given in Python"
         raise UserError(what, where, "in Python: tradeoff.refit(objective), with the objective that searched")
     settings = build(dict(record.settings) | {name: value for name, value in given.items() if value is not None})
-    assembled = assemble(settings)
+    assembled = assemble(settings, images)
+    if images is not None:
+        assembled = replace(assembled, given=())
     if assembled.problem.data.fingerprint != record.data.get("fingerprint"):
         raise UserError("the images have changed since the search", where, "search again on these")
     return settings, assembled

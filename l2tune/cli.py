@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,9 +11,13 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from l2tune import __version__
-from l2tune.errors import SearchAborted, UserError
+from l2tune.commands.interrupts import lasting_interrupts, status_of, told_signal
+from l2tune.errors import SearchAborted, StorageFailed, TrialFailed, UserError, is_out_of_memory, out_of_memory_line
 from l2tune.storage_url import without_passwords
 from l2tune.terminal_text import one_line, printable, write_readably
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""A full or broken disk, also where the output is sent to one."""
 
 app = App(
     name="l2tune",
@@ -26,6 +31,7 @@ app = App(
 for _name, _help in {
     "search": "Search the best λ by cross-validation; write results.json, trials.csv and report.html.",
     "compare": "Search the best λ for several forms of the penalty, and show them side by side.",
+    "worker": "Join a running search, and train for it until its answer is settled.",
     "layers": "List a network's parameters: which ones λ acts on, and how strongly.",
     "estimate": "A first, rough λ in the time of one fit.",
     "watch": "Show a running search live, from another terminal or machine.",
@@ -39,20 +45,29 @@ for _name, _help in {
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0, 1 for a search that had to give up, 2 for bad input, 130 for Ctrl-C."""
+    """Run a command and exit: 0, 1 for a search that had to give up, 2 for bad input, 3 for a search of which some
+    trials failed, 130 for Ctrl-C, 143 and 129 for SIGTERM and SIGHUP.
+    """
     write_readably(sys.stdout, sys.stderr)
     try:
-        app(argv)
+        with lasting_interrupts():
+            app(argv)
     except (CycloptsError, UserError) as error:
         _fail(str(error), 2)
-    except SearchAborted as error:
+    except (SearchAborted, TrialFailed) as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+    except StorageFailed as error:
+        _fail(str(error), 1 if error.under_way else 2)
+    except KeyboardInterrupt as error:
+        _fail(told_signal(error), status_of(error))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
+        if is_out_of_memory(error):
+            _fail(out_of_memory_line(error), 1)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            _fail(f"{error.filename or 'output'}: cannot be written or read ({error.strerror})", 1)
         if "optuna" in sys.modules:
             from l2tune.search.storage import DATABASE_ERRORS, reason
 

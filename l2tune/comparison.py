@@ -128,7 +128,8 @@ def compare(
     if storage is None:
         opened: BaseStorage = optuna.storages.InMemoryStorage()
     else:
-        opened = open_storage(storage) if isinstance(storage, str) else storage
+        patience = asked.first.search.storage_patience
+        opened = open_storage(storage, patience=patience) if isinstance(storage, str) else storage
     sides = open_sides(opened, asked, parts)
     run_comparison(opened, asked.name, sides)
     return Comparison.from_storage(opened, asked.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import os
 import re
 from types import NoneType
 from typing import Any, get_args, get_origin
@@ -16,6 +17,11 @@ LONGEST_NAME = 255
 LONGEST_PATH = 4095
 LONGEST_STUDY = 200
 """Bytes: the name of its folder, and of files beside it."""
+RESULTS = "runs"
+"""Folder of all studies' results, and of their `artifacts`."""
+
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices, whatever ending they have."""
 
 
 def as_kind(value: Any, kind: Any, where: str = "") -> Any:
@@ -58,9 +64,10 @@ def check_study_name(name: str, fix: str = "give --out FOLDER") -> str:
     """A study's name that can name a folder, for results lie in runs/STUDY.
 
     Raises:
-        UserError: It would lead elsewhere, or no file system holds it, or no terminal shows it.
+        UserError: It would lead elsewhere, or some file system does not hold it, or no terminal shows it.
     """
     bad = re.search(r"[/\\]", name) or steering_sign(name) or name != name.strip() or name.endswith(".")
+    bad = bad or _DEVICE.fullmatch(name) or name.casefold() == "artifacts" or (os.name == "nt" and ":" in name)
     if bad or not 0 < len(name.encode()) <= LONGEST_STUDY:
         raise UserError(f"{shown_value(name)} cannot name a study", fix=fix)
     return name
@@ -89,7 +96,7 @@ def results_folder(study: str) -> str:
         check_study_name(study)
     except UserError as error:
         raise UserError(f"{shown_value(study)} cannot name a folder", "study", error.fix) from None
-    return f"runs/{study}"
+    return f"{RESULTS}/{study}"
 
 
 def shown_value(value: Any) -> str:

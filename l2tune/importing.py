@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from l2tune.errors import UserError
+from l2tune.errors import UserError, mend
 
 
 def is_reference(text: str) -> bool:
@@ -61,7 +61,7 @@ def one_line(what: str, where: str, fix: str = "") -> Iterator[None]:
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # GeneratorExit and the like are no less foreign here
-        raise UserError(f"{what} ({cause_of(error)})", where, fix) from None
+        raise UserError(f"{what} ({cause_of(error)})", where, mend(error, fix)) from None
 
 
 def cause_of(error: BaseException) -> str:

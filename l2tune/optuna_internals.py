@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
 
@@ -60,3 +63,30 @@ class SomeTrials:
     ) -> list[FrozenTrial]:
         trials = self._study._get_trials(deepcopy=deepcopy, states=states, use_cache=use_cache)
         return [trial for trial in trials if self._shown(trial)]
+
+
+CREATED = "l2tune:created"
+"""System attribute of a trial: the name under which it was asked for, so that it is not created twice."""
+
+
+class OnceDatabase(RDBStorage):
+    """A database in which a trial that was asked for under a name of its own is created once.
+
+    Optuna tries up to five times to create a trial. Where the first attempt was carried out and only its answer was
+    lost, the second would leave a trial that nobody runs or, if it was to be queued, one that is run twice.
+    """
+
+    def _get_prepared_new_trial(self, study_id: int, template_trial: FrozenTrial | None, session: Any) -> Any:
+        name = None if template_trial is None else template_trial.system_attrs.get(CREATED)
+        if name is not None:
+            attr = models.TrialSystemAttributeModel
+            found = (
+                session.query(models.TrialModel)
+                .join(attr, attr.trial_id == models.TrialModel.trial_id)
+                .filter(models.TrialModel.study_id == study_id, attr.key == CREATED)
+                .filter(attr.value_json == json.dumps(name))
+                .first()
+            )
+            if found is not None:
+                return found
+        return super()._get_prepared_new_trial(study_id, template_trial, session)

@@ -32,7 +32,7 @@ DEFAULT_L1_RATIO = 0.5
 DEFAULT_LR = {"sgd": 0.1, "adam": 1e-3, "adamw": 1e-3}
 FUNCTION_SETTINGS = frozenset(
     {"study", "storage", "out", "lambda_range", "extend_range", "epochs", "folds", "repeats", "seed"}
-    | {"trials", "timeout", "sampler", "pruner", "audit"}
+    | {"trials", "timeout", "storage_patience", "fit_timeout", "sampler", "pruner", "audit"}
 )
 """Settings that mean something where a user's own function trains (`epochs`, if it yields them); all others describe
 l2tune's trainer."""
@@ -243,6 +243,16 @@ class SearchSettings(_Section):
     timeout: float | None = _setting(
         None, "Seconds after which no new strength is begun", identity=False, gt=0, le=10**9
     )
+    storage_patience: float = _setting(
+        300.0,
+        "Seconds to wait for a storage whose server does not answer, or that others keep locked",
+        identity=False,
+        ge=0,
+        le=10**6,
+    )
+    fit_timeout: float | None = _setting(
+        None, "Seconds that one fit may take: one that takes longer fails its trial", identity=False, gt=0, le=10**9
+    )
     metric: Literal["loss", "error", "accuracy"] = _setting(
         "loss", "What λ is chosen by: validation cross-entropy, error rate or accuracy"
     )
@@ -264,7 +274,8 @@ class Settings(_Section):
     study: str = _setting("", "Name of the study (default: from the data and the model)", identity=False)
     storage: str = _setting(
         "sqlite:///l2tune.db",
-        "Any Optuna storage URL, or a path: .db for SQLite, .log for a journal",
+        "A path (.db for SQLite, .log for a journal), postgresql://…, mysql://…, grpc://HOST:PORT, or any URL that "
+        "Optuna takes",
         identity=False,
         repr=False,  # it may hold a password
     )

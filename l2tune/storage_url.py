@@ -16,6 +16,18 @@ _START = re.compile(r"[A-Za-z]:(?=\\)|[\w+.-]*:?/{2,}|")
 _SECRET = re.compile(r"pass(?!file)|pwd|secret|token|credential|api_?key", re.IGNORECASE)
 _WEB = re.compile(r"[A-Za-z][\w+.-]*://\S+")
 _HIDDEN = "…"
+_DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+}
+
+
+def with_driver(url: str) -> str:
+    """The URL with the driver that l2tune's extras install, where it names a kind of server and no driver."""
+    kind, mark, rest = url.partition("://")
+    return _DRIVERS.get(kind, kind) + mark + rest
 
 
 def without_password(url: str) -> str:

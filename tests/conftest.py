@@ -1,9 +1,16 @@
-"""Fixtures that several parts share: small pictures on disk, real data where there are some, constructed studies."""
+"""Fixtures that several parts share: pictures on disk, real data, constructed studies, servers that keep storages."""
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Sequence
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -181,3 +188,176 @@ def constructed_study(
             )
         )
     return study
+
+
+class Server:
+    """A server of the tests' own, in a folder of its own, on a port that was free."""
+
+    user: str
+    """Whom it runs as where the tests are root's: databases refuse to run as root."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="l2tune-server-"))
+        if os.getuid() == 0:
+            shutil.chown(self.folder, self.user)
+        self.port = free_port()
+        self._names = (f"l2tune{number}" for number in itertools.count())
+
+    def command(self, *words: str | Path) -> list[str]:
+        return [*(["runuser", "-u", self.user, "--"] if os.getuid() == 0 else []), *map(str, words)]
+
+    def call(self, *words: str | Path) -> None:
+        subprocess.run(self.command(*words), check=True, stdout=subprocess.DEVNULL, timeout=120, cwd="/")
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """In good order, though it ends its connections, or at once, as if it were killed."""
+        raise NotImplementedError
+
+    def database(self) -> str:
+        """The URL of an empty database."""
+        raise NotImplementedError
+
+
+class PostgreSQL(Server):
+    user = "postgres"
+
+    def __init__(self, programs: Path) -> None:
+        super().__init__()
+        self._programs, self._data = programs, self.folder / "data"
+        self.call(programs / "initdb", "-D", self._data, "-U", "tester", "-A", "trust", "--no-sync")
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.folder} -h 127.0.0.1 -F"
+        self._control("-w", "-l", self.folder / "log", "-o", options, "start")
+
+    def stop(self, *, at_once: bool = False) -> None:
+        self._control("-w", "-m", "immediate" if at_once else "fast", "stop")
+
+    def database(self) -> str:
+        name = next(self._names)
+        self.call(self._programs / "createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tester", name)
+        return f"postgresql://tester@127.0.0.1:{self.port}/{name}"
+
+    def _control(self, *words: str | Path) -> None:
+        self.call(self._programs / "pg_ctl", "-D", self._data, *words)
+
+
+class MariaDB(Server):
+    user = "mysql"
+
+    def __init__(self, program: Path) -> None:
+        super().__init__()
+        self._data, self._process = self.folder / "data", None
+        login = "--auth-root-authentication-method=normal"
+        self.call(program, "--no-defaults", f"--datadir={self._data}", login, "--skip-test-db")
+
+    def start(self) -> None:
+        words = [f"--datadir={self._data}", f"--socket={self.folder}/socket", f"--pid-file={self.folder}/pid"]
+        words += [f"--port={self.port}", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=16M"]
+        command = self.command(found_program("mariadbd"), "--no-defaults", *words)
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        wait_for_port(self.port)
+
+    def stop(self, *, at_once: bool = False) -> None:
+        assert self._process
+        number = int((self.folder / "pid").read_text())
+        os.kill(number, 9 if at_once else 15)
+        self._process.wait(timeout=60)
+
+    def database(self) -> str:
+        import pymysql
+
+        name = next(self._names)
+        with (
+            pymysql.connect(host="127.0.0.1", port=self.port, user="root") as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(f"CREATE DATABASE {name}")
+        return f"mysql://root@127.0.0.1:{self.port}/{name}"
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def wait_for_port(port: int) -> None:
+    """Until something answers there."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.05)
+
+
+def found_program(name: str, *folders: str) -> Path | None:
+    """A program in one of the folders, or on the path."""
+    paths = [*folders, os.environ.get("PATH", os.defpath), "/usr/sbin"]
+    found = shutil.which(name, path=os.pathsep.join(paths))
+    return Path(found) if found else None
+
+
+def needed(program: Path | None, name: str) -> Path:
+    if program is None:
+        assert not os.environ.get("L2TUNE_CI"), f"{name} is not installed"
+        pytest.skip(f"{name} is not installed")
+    return program
+
+
+def running(server: Server) -> Iterator[Server]:
+    try:
+        server.start()
+        yield server
+        server.stop(at_once=True)
+    finally:
+        shutil.rmtree(server.folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    """A PostgreSQL server that runs; a test that stops it starts it again."""
+    folders = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")))
+    yield from running(PostgreSQL(needed(found_program("initdb", *folders), "PostgreSQL").parent))
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[Server]:
+    """A MariaDB server that runs; a test that stops it starts it again."""
+    yield from running(MariaDB(needed(found_program("mariadb-install-db"), "MariaDB")))
+
+
+@pytest.fixture
+def postgresql(postgresql_server: Server) -> str:
+    """The URL of an empty database in PostgreSQL."""
+    return postgresql_server.database()
+
+
+@pytest.fixture
+def mariadb(mariadb_server: Server) -> str:
+    """The URL of an empty database in MariaDB."""
+    return mariadb_server.database()
+
+
+@pytest.fixture
+def grpc_proxy(tmp_path: Path) -> Iterator[str]:
+    """The URL of Optuna's gRPC proxy, a process of its own, before a SQLite database."""
+    port = free_port()
+    script = f"""
+import optuna
+storage = optuna.storages.get_storage("sqlite:///{tmp_path}/behind_the_proxy.db")
+optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port={port})
+"""
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script], stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()

@@ -17,7 +17,7 @@ import l2tune
 ROOT = Path(l2tune.__file__).parent
 
 ORDER = (
-    ("l2tune.terminal_text", "l2tune.storage_url"),
+    ("l2tune.terminal_text", "l2tune.storage_url", "l2tune.whole_files"),
     ("l2tune.errors",),
     ("l2tune.given",),
     ("l2tune.importing", "l2tune.penalty.strength", "l2tune.optuna_internals"),
@@ -173,7 +173,7 @@ def test_no_module_leads_back_to_itself() -> None:
     "module",
     inside(
         *("l2tune.errors", "l2tune.penalty.strength", "l2tune.importing"),
-        *("l2tune.given", "l2tune.storage_url", "l2tune.terminal_text"),
+        *("l2tune.given", "l2tune.storage_url", "l2tune.terminal_text", "l2tune.whole_files"),
     ),
 )
 def test_the_first_parts_need_the_standard_library_only(module: str) -> None:

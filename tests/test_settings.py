@@ -240,6 +240,8 @@ def test_identity_leaves_out_what_may_change() -> None:
         "engine",
         "trials",
         "timeout",
+        "storage_patience",
+        "fit_timeout",
         "audit",
         "reference_weight_decay",
     }

@@ -10,6 +10,7 @@ from l2tune.analysis.finding import Finding, Part
 from l2tune.analysis.naming import Naming, is_ours, who_trains
 from l2tune.analysis.shape import is_worse_above, is_worse_below
 from l2tune.analysis.wording import SAME, amount, amounts, count, listed, percentage, unit_of_value
+from l2tune.penalty.strength import format_lambda
 
 EDGE = 10**0.25
 """A best λ within a quarter decade of an end of the range lies at that end."""
@@ -53,6 +54,19 @@ def progress(t: Estimates, names: Naming) -> Iterator[Finding]:
         missing.append(f"{count(len(running), 'trial')} still running or cut off")
     if missing:
         yield Finding("incomplete", "caveat", f"The search is not complete: {'; '.join(missing)}.")
+
+
+def failures(t: Estimates) -> Iterator[Finding]:
+    """Trials that could not be trained, where nothing is known of the metric."""
+    trials = t.record.trials
+    failed = trials[trials["failure"].fillna("") != ""]
+    if not len(failed):
+        return
+    number = len(failed) + int(trials["state"].isin(["COMPLETE", "PRUNED"]).sum())
+    where = listed([f"λ = {format_lambda(strength)}" for strength in sorted(set(failed["lambda"]))[:_NAMED]])
+    more = " and elsewhere" if failed["lambda"].nunique() > _NAMED else ""
+    why = str(failed["failure"].iloc[-1]).rstrip(".")
+    yield Finding("failed", "caveat", f"{len(failed)} of {count(number, 'trial')} failed, at {where}{more}: {why}.")
 
 
 def divergence(t: Estimates, names: Naming) -> Iterator[Finding]:

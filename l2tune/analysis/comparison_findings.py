@@ -275,7 +275,7 @@ def _each(c: Comparison) -> Iterator[Finding]:
         yield Finding("incomplete", "caveat", f"{text} may change.")
     for form, t in searched.items():
         names, title = Naming(t), _capital(form_title(form))
-        for finding in (*caveats.ends(t, names), *caveats.divergence(t, names)):
+        for finding in (*caveats.failures(t), *caveats.ends(t, names), *caveats.divergence(t, names)):
             yield Finding(finding.kind, finding.part, f"{title}: {_small(finding.text)}")
         for finding in own[form]:
             yield Finding("incomplete-form", "note", f"{title}: {_small(finding.text)}")

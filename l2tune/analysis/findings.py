@@ -20,11 +20,13 @@ def findings(t: Estimates) -> Iterator[Finding]:
     names = Naming(t)
     if t.curve is None:
         yield all_diverged(t, names)
+        yield from caveats.failures(t)
         yield from caveats.others(t)
         yield from caveats.widened(t, names)
         return
     if not (t.strengths["lambda"] > 0).any():
         yield only_baseline(t)
+        yield from caveats.failures(t)
         yield from caveats.others(t)
         yield from caveats.progress(t, names)
         yield from caveats.divergence(t, names)
@@ -32,6 +34,7 @@ def findings(t: Estimates) -> Iterator[Finding]:
         return
     if not has_learned(t):
         yield from nothing_learned(t, names)
+        yield from caveats.failures(t)
         yield from caveats.others(t)
         yield from caveats.divergence(t, names)
         yield from caveats.widened(t, names)
@@ -39,6 +42,7 @@ def findings(t: Estimates) -> Iterator[Finding]:
     yield from answer(t, names)
     yield from shape(t, names)
     yield from gain(t, names)
+    yield from caveats.failures(t)
     yield from caveats.others(t)
     yield from caveats.progress(t, names)
     yield from caveats.ends(t, names)

@@ -54,9 +54,9 @@ def compare_command(
     parts = assemble_parts(settings)
 
     from l2tune.analysis.estimates import Estimates
-    from l2tune.commands.interrupts import lasting_interrupts
+    from l2tune.commands.interrupts import lasting_interrupts, status_of, told_signal
     from l2tune.commands.progress import Progress
-    from l2tune.commands.searching import search_shown
+    from l2tune.commands.searching import FAILED_STATUS, search_shown
     from l2tune.errors import SearchAborted
     from l2tune.records.observations import observations
     from l2tune.records.tables import read_study
@@ -65,27 +65,30 @@ def compare_command(
     from l2tune.search.optuna_samplers import EPOCH_PRUNING_RISK
     from l2tune.search.storage import STORAGE_ERRORS, open_storage, reason
 
-    storage = open_storage(settings.first.storage)
     trainer = next(iter(parts.objectives.values())).trainer
     progress = Progress(settings.first, trainer, quiet=quiet)
+    patience = settings.first.search.storage_patience
+    storage = open_storage(settings.first.storage, patience=patience, say=progress.say)
     sides = open_sides(storage, settings, parts, restart=restart, say=progress.say)
     for note in parts.notes:
         progress.say(note)
     if settings.first.search.pruner in ("median", "hyperband", "halving"):
         progress.say(EPOCH_PRUNING_RISK)
-    status = 0
+    status = failed = 0
 
     with lasting_interrupts() as raise_if_interrupted:
 
         def search(side: Side) -> None:
             """Search one form, and end the comparison where that does not end well."""
-            nonlocal status
+            nonlocal status, failed
             part = f"{side.form} ({settings.penalties.index(side.form) + 1} of {len(sides)})"
             own = Progress(side.objective.settings, side.objective.trainer, quiet=quiet, part=part)
             publisher = DashboardPublisher(side.study)
             status = search_shown(side.study, side.objective, own, publisher, raise_if_interrupted)
-            if status == 130:
+            if status > 128:
                 raise KeyboardInterrupt
+            if status == FAILED_STATUS:
+                failed, status = status, 0
             if status:
                 raise SearchAborted("the search had to give up")
             if settings.first.search.audit:
@@ -95,17 +98,19 @@ def compare_command(
 
         try:
             run_comparison(storage, settings.name, sides, search=search, say=progress.say)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if not status:  # while final networks were trained
-                progress.say("interrupted")
-            status = 130
+                progress.say(told_signal(error))
+                status = status_of(error)
         except SearchAborted as error:
             if not status:
-                progress.say(str(error))
+                progress.say(str(error), always=True)
             status = 1
     try:
         comparison = write_comparison_results(storage, settings.name, settings.out)
     except STORAGE_ERRORS as error:
+        if status == 1:  # it was said why
+            sys.exit(status)
         raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no page") from error
     print_comparison(comparison, settings.out)
-    sys.exit(status)
+    sys.exit(status or failed)

@@ -21,4 +21,5 @@ def dashboard_command(
     from l2tune.search.storage import open_storage
 
     check_path(artifacts, "--artifacts")
-    serve(open_storage(storage, must_exist=True), artifacts, port=port)
+    # the dashboard keeps a cache of its own, and asks which kind of storage it is
+    serve(open_storage(storage, must_exist=True).backend, artifacts, port=port)

@@ -40,15 +40,17 @@ class Display:
             self._area.update(Text(), refresh=True)
             self._area.stop()
 
-    def say(self, line: str, part: str = "") -> None:
+    def say(self, line: str, part: str = "", *, always: bool = False) -> None:
         """Print a line that stays.
 
         Args:
             part: Which part of the whole it is about.
+            always: Even if quiet.
         """
-        if line and not self._quiet:
+        if line and (always or not self._quiet):
             line = f"{part}: {line}" if part else line
-            self._console.print(self.shown(line), markup=False, emoji=False, soft_wrap=True)
+            console = Console(stderr=self._console.stderr, highlight=False) if self._quiet else self._console
+            console.print(self.shown(line), markup=False, emoji=False, soft_wrap=True)
 
     def show(self, lines: Sequence[RenderableType], part: str = "") -> None:
         """Draw a part's lines anew; those of the other parts stay as they are. Each is cut where the terminal ends."""

@@ -29,12 +29,15 @@ def estimate_command(
     from l2tune.assemble import assemble
     from l2tune.errors import UserError
     from l2tune.members import make_member
+    from l2tune.objectives.guarded import Training
     from l2tune.penalty.strength import NO_WEIGHT_DECAY, format_lambda, weight_decay
     from l2tune.records.fold_record import FoldRecord
 
     assembled = assemble(settings)
     trainer, highest = assembled.trainer, assembled.problem.lambda_max
-    history = [scores for epoch in trainer.start([make_member(settings.search.seed, 0.0, 0)]) for scores in epoch]
+    member = make_member(settings.search.seed, 0.0, 0)
+    with Training([member], settings.search.fit_timeout, told=True, on_stuck=None).guarded():
+        history = [scores for epoch in trainer.start([member]) for scores in epoch]
     record = FoldRecord.of(history)
     estimate = record.first_estimates.get(settings.penalty.form)
     if record.diverged or estimate is None:

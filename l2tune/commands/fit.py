@@ -31,8 +31,10 @@ def fit_command(
     """
     import contextlib
     import json
+    from pathlib import Path
 
-    from l2tune.commands.results import check_folder
+    from l2tune.commands.interrupts import lasting_interrupts
+    from l2tune.commands.results import check_folder, check_room, unwritten
     from l2tune.errors import UserError
     from l2tune.given import results_folder
     from l2tune.penalty.strength import NO_WEIGHT_DECAY, format_lambda, weight_decay
@@ -47,7 +49,7 @@ def fit_command(
         names = ", ".join(found.study_name for found in comparison_studies(opened, study).values())
         raise UserError("is a comparison of several studies", repr(study), f"give one of them: {names}")
     found = load_study(opened, study)
-    folder = check_folder(out or results_folder(study))
+    folder = check_folder(out or results_folder(study), room=0)
     record = read_study(found)
     where = f"study {study!r}"
     match record.trained_by:
@@ -65,12 +67,16 @@ def fit_command(
 
     from l2tune.assemble import assemble_again, versions
     from l2tune.report.dashboard import artifacts_beside, keep_artifacts
-    from l2tune.report.files import write_atomically
+    from l2tune.whole_files import write_together
 
     settings, assembled = assemble_again(record, device=device, data_root=data_root)
     images = assembled.problem.data
     print(f"training on all {len(images.labels)} training images with λ {format_lambda(strength)}", flush=True)
-    fit = assembled.refit(strength, settings.search.seed)
+    size = sum(tensor.nbytes for tensor in assembled.problem.network.state_dict().values())
+    parent = next(place for place in (folder, *folder.parents, Path()) if place.exists())
+    check_room(parent, size + (1 << 20), f"--out {folder}")
+    with lasting_interrupts() as raise_if_interrupted:
+        fit = assembled.refit(strength, settings.search.seed, raise_if_interrupted)
 
     from safetensors.torch import save
 
@@ -93,9 +99,15 @@ def fit_command(
     # tied weights each on their own: the format knows no shared memory
     state = {name: tensor.clone().contiguous() for name, tensor in fit.model.state_dict().items()}
     metadata = {"study": study, "lambda": repr(strength), "model": settings.model.name}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "model.safetensors", save(state, metadata))
-    write_atomically(folder / "fit.json", json.dumps(result, indent=2, allow_nan=False).encode())
+    contents = {
+        "model.safetensors": save(state, metadata),
+        "fit.json": json.dumps(result, indent=2, allow_nan=False).encode(),
+    }
+    try:
+        write_together(folder, contents)
+    except OSError as error:
+        again = f"`l2tune fit {study}` again"
+        raise unwritten(error, f"--out {folder}", "nothing was written, the study is kept", again) from None
     with contextlib.suppress(Exception):  # a copy for the dashboard
         keep_artifacts(found, [folder / "model.safetensors", folder / "fit.json"], artifacts_beside(str(folder)))
     test_loss, test_error, train_loss = (fit.scores[name] for name in ("test_loss", "test_error", "train_loss"))

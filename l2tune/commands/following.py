@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.commands.display import Display
 from l2tune.commands.telling import Telling, duration
 from l2tune.records.workers import signs_of_life, worker_of
 from l2tune.search.heartbeat import GRACE_SECONDS, can_be_lost
-from l2tune.search.state import InTraining, Plan, SearchState
+from l2tune.search.state import InTraining, SearchState
 
 _SHOWN = 8
 """Running trials shown in a terminal at most, a line each."""
@@ -24,49 +23,44 @@ class Follower:
     Each `poll` reads the storage once; the curve is fitted only where a fold has been finished since.
 
     Args:
+        telling: Puts the study into words.
         display: Where to show it.
         part: Which part of the whole the study is; empty where it is all there is.
-        plan: What the search was asked for; by default what the study was begun with.
-        deadline: Reading of `now` after which no λ is begun.
         now: Seconds on a clock of this process.
     """
 
     def __init__(
-        self,
-        study: optuna.Study,
-        display: Display,
-        *,
-        part: str = "",
-        plan: Plan | None = None,
-        deadline: float | None = None,
-        now: Callable[[], float] = time.monotonic,
+        self, telling: Telling, display: Display, *, part: str = "", now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._study, self._display, self._part, self._now = study, display, part, now
-        self._telling = Telling(study, plan, deadline=deadline, now=now)
+        self._telling, self._display, self._part, self._now = telling, display, part, now
         self._heard: dict[int, tuple[object, float, bool]] = {}
         self._told: set[int] | None = None
         self._state: SearchState | None = None
 
-    def poll(self) -> None:
+    def poll(self) -> list[FrozenTrial]:
         """Read the storage once: print what is new, draw the live lines anew.
+
+        Returns:
+            The trials that have ended since the last poll; those that had before the first one are not told.
 
         Raises:
             Exception: What the storage raises when it cannot be read; the next poll goes on where this one was.
         """
-        trials = self._study.get_trials(deepcopy=False)
+        trials = self._telling.study.get_trials(deepcopy=False)
         self._listen(trials)
         state = self._telling.read(trials, workers=self._workers(trials))
         if self._told is None:
             self._told = {trial.number for trial in trials if trial.state.is_finished()}
             self._telling.widening()
-        for trial in trials:
-            if trial.state.is_finished() and trial.number not in self._told:
-                line = self._telling.ended(trial, live=self._display.live)
-                self._told.add(trial.number)
-                self._display.say(line, self._part)
+        ended = [trial for trial in trials if trial.state.is_finished() and trial.number not in self._told]
+        for trial in ended:
+            line = self._telling.ended(trial, live=self._display.live)
+            self._told.add(trial.number)
+            self._display.say(line, self._part)
         self._display.say(self._telling.widening(), self._part)
         self._state = state
         self._display.show(self.lines(), self._part)
+        return ended
 
     def lines(self) -> list[str]:
         """What is going on, as it was last read: the trials in training, what the search is at, the time left."""

@@ -77,6 +77,7 @@ def _best(study: optuna.Study) -> tuple[str, str, str, str]:
     from l2tune.analysis.wording import amount
     from l2tune.errors import UserError
     from l2tune.penalty.strength import format_lambda
+    from l2tune.records.check import check_stored
     from l2tune.records.observations import strength_of
     from l2tune.records.parameter import parameter_of
     from l2tune.records.study import check_schema, is_described, metric_of
@@ -86,7 +87,11 @@ def _best(study: optuna.Study) -> tuple[str, str, str, str]:
         check_schema(study)
     except UserError:
         return "–", "–", "written by another version", "–"
-    metric, parameter = metric_of(study), parameter_of(study)
+    try:
+        check_stored(study)
+        metric, parameter = metric_of(study), parameter_of(study)
+    except UserError:
+        return "–", "–", "written by another program", "–"
     if len(study.directions) > 1:
         return "–", "–", metric.name if is_described(study) else "–", "two objectives"
     named = metric.name if is_described(study) or study.metric_names else "–"

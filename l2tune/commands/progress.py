@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from l2tune.commands.display import Display
+from l2tune.commands.following import Follower
 from l2tune.commands.telling import Telling, duration
 from l2tune.members import EpochScores, Member, Trainer
 from l2tune.metrics import as_metric
@@ -42,6 +43,8 @@ class Progress:
         self._members: frozenset[Member] = frozenset()
         self._best: tuple[float, float] | None = None
         self._telling: Telling | None = None
+        self._follower: Follower | None = None
+        self._fits_before = 0
 
     @contextmanager
     def begun(self, study: optuna.Study) -> Iterator[None]:
@@ -52,6 +55,7 @@ class Progress:
         deadline = None if timeout is None else self._began + timeout
         self._telling = Telling(study, Plan.of(self._settings), deadline=deadline, idle="choosing the next λ")
         self._telling.widening()
+        self._fits_before = self._telling.read().fits
         for trial in done:
             self._note_best(trial)
         own = sum(not is_shared(trial) for trial in done)
@@ -60,9 +64,24 @@ class Progress:
         with self._display:
             yield
 
-    def say(self, line: str) -> None:
-        """Print a line that stays."""
-        self._display.say(line, self._part)
+    def say(self, line: str, *, always: bool = False) -> None:
+        """Print a line that stays; one that is said always, say why a search had to give up, is shown if quiet, too."""
+        self._display.say(line, self._part, always=always)
+
+    def look(self) -> list[FrozenTrial]:
+        """Show what other processes train, as `l2tune watch` does: where this one trains nothing itself.
+
+        Returns:
+            The trials that have ended since the last look.
+        """
+        if self._telling is None:
+            return []
+        if self._follower is None:
+            self._follower = Follower(self._telling, self._display, part=self._part)
+        ended = self._follower.poll()
+        for trial in ended:
+            self._note_best(trial)
+        return ended
 
     def epoch(self, scores: Sequence[EpochScores]) -> None:
         """Note one epoch of the members in training."""
@@ -99,6 +118,8 @@ class Progress:
 
     def _spent(self) -> str:
         fits = self._member_epochs // self._epochs
+        if self._follower is not None and self._telling is not None and self._telling.state is not None:
+            fits = self._telling.state.fits - self._fits_before
         return f"{fits} fit{'' if fits == 1 else 's'} in {duration(time.monotonic() - self._began)}"
 
     def _bar(self, text: str, epoch: int) -> RenderableType:

@@ -42,11 +42,11 @@ def report_command(
         if idle:
             raise UserError("is for one study, and this is a comparison of several", idle, "leave it out")
         folder = out or results_folder(study)
-        check_folder(folder)
+        check_folder(folder, room=0)
         print_comparison(write_comparison_results(opened, study, folder), folder)
         return
     found = load_study(opened, study)
     folder = out or results_folder(study)
-    check_folder(folder)
+    check_folder(folder, room=0)
     tradeoff = write_results(found, folder, format, parameter=parameter, scale=scale)
     print_verdict(tradeoff, folder if tradeoff and "html" in format else None)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2tune.errors import UserError
-from l2tune.given import check_path
+from l2tune.given import RESULTS, check_path
 from l2tune.terminal_text import printable, readable
 
 if TYPE_CHECKING:
@@ -23,11 +26,19 @@ if TYPE_CHECKING:
 FORMATS = ("html", "json", "csv")
 
 
-def check_folder(folder: str, where: str = "--out") -> Path:
+ROOM = 8 << 20
+"""Bytes that a disk should have free: a report takes five million."""
+
+
+def check_folder(folder: str, where: str = "--out", room: int = ROOM) -> Path:
     """A folder that results can be written to; nothing is made yet.
 
+    Args:
+        room: Bytes that its disk should have free.
+
     Raises:
-        UserError: It is a file, or lies where nothing may be written.
+        UserError: It is a file, lies where nothing may be written or on a disk without so much room, or would be
+            another study's where the file system takes upper and lower case for one.
     """
     path = Path(check_path(folder, where))
     parent = path
@@ -37,7 +48,45 @@ def check_folder(folder: str, where: str = "--out") -> Path:
         raise UserError(f"{parent} is a file", f"{where} {folder}", "give a folder")
     if not os.access(parent, os.W_OK):
         raise UserError(f"{parent} cannot be written to", f"{where} {folder}", "give another folder")
+    names = os.listdir(RESULTS) if path == parent and path.parent == Path(RESULTS) else [path.name]
+    if _composed(path.name) not in map(_composed, names):
+        what = "is the folder of a study whose name differs in case"
+        raise UserError(what, f"{where} {folder}", "give another folder")
+    check_room(parent, room, f"{where} {folder}")
     return path
+
+
+def _composed(name: str) -> str:
+    """As names are compared: some file systems keep accents apart from their letters."""
+    return unicodedata.normalize("NFC", name)
+
+
+def check_room(folder: Path, room: int, where: str) -> None:
+    """Refuse a disk without so many bytes of room; one that does not tell its size is taken as it is.
+
+    Raises:
+        UserError: There is less.
+    """
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return
+    if usage.total and usage.free < room:
+        left = f"{usage.free / 2**20:.1f} of the {room / 2**20:.1f} MiB that are needed"
+        raise UserError(f"its disk is full ({left} are free)", where, "free the disk, or give another folder")
+
+
+def unwritten(error: OSError, where: str, kept: str, again: str) -> UserError:
+    """What to tell where results cannot be written.
+
+    Args:
+        kept: What is not lost.
+        again: The command that writes them once the cause is mended.
+    """
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    mended = "free the disk" if full else "mend the folder, or give another --out"
+    what = f"the results cannot be written ({error.strerror or error})"
+    return UserError(what, where, f"{kept}: {mended}, then {again}")
 
 
 def write_results(
@@ -67,17 +116,11 @@ def write_results(
         try:
             tradeoff.report(folder, formats=formats)
         except OSError as error:
-            raise _unwritten(error, folder, study.study_name, "the study is") from None
+            raise unwritten(
+                error, f"--out {folder}", "the study is kept", f"`l2tune report {study.study_name}`"
+            ) from None
         if _finished(study) == finished:
             return tradeoff
-
-
-def _unwritten(error: OSError, folder: str, name: str, kept: str) -> UserError:
-    return UserError(
-        f"the results cannot be written ({error.strerror})",
-        f"--out {folder}",
-        f"{kept} kept: free the disk, then `l2tune report {name}`",
-    )
 
 
 def _finished(study: optuna.Study) -> int:
@@ -129,7 +172,7 @@ def write_comparison_results(storage: BaseStorage, name: str, folder: str) -> Co
         try:
             comparison.report(folder)
         except OSError as error:
-            raise _unwritten(error, folder, name, "the studies are") from None
+            raise unwritten(error, f"--out {folder}", "the studies are kept", f"`l2tune report {name}`") from None
         if sum(map(_finished, comparison_studies(storage, name).values())) == before:
             return comparison
 

@@ -8,8 +8,11 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from l2tune.commands.flags import with_settings
+from l2tune.errors import UserError
 from l2tune.settings import build
 from l2tune.storage_url import without_password
+
+MOST_WORKERS = 1024
 
 
 @with_settings
@@ -21,6 +24,13 @@ def search_command(
         bool, Parameter(help="Delete the study of this name first, and start over", negative=())
     ] = False,
     quiet: Annotated[bool, Parameter(help="Print the verdict only", negative=())] = False,
+    workers: Annotated[
+        str | None,
+        Parameter(
+            help="Processes that train side by side: a number, or auto for one a GPU, else one a core; 0 leaves it to "
+            "`l2tune worker` (default: this process alone)"
+        ),
+    ] = None,
     **given: Any,
 ) -> None:
     """Search the best λ by cross-validation; write results.json, trials.csv and report.html.
@@ -32,6 +42,7 @@ def search_command(
         l2tune search --data photos/ --image-size 64 --model mypackage.nets:build --trials 40
     """
     settings = build(given, file, flags=True)
+    count = _worker_count(workers)
 
     from l2tune.assemble import assemble
     from l2tune.commands.results import check_folder, print_verdict, write_results
@@ -41,8 +52,8 @@ def search_command(
 
     from l2tune.commands.interrupts import lasting_interrupts
     from l2tune.commands.progress import Progress
-    from l2tune.commands.searching import search_shown
-    from l2tune.errors import SearchAborted, UserError
+    from l2tune.commands.searching import coordinate_shown, search_shown
+    from l2tune.errors import SearchAborted
     from l2tune.objectives.cross_validation import CrossValidationObjective
     from l2tune.records.comparison import is_comparison
     from l2tune.report.dashboard import DashboardPublisher
@@ -58,9 +69,9 @@ def search_command(
         study_exists,
     )
 
-    storage = open_storage(settings.storage)
-    objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     progress = Progress(settings, assembled.trainer, quiet=quiet)
+    storage = open_storage(settings.storage, patience=settings.search.storage_patience, say=progress.say)
+    objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     if restart and study_exists(storage, settings.study):
         count = len(load_study(storage, settings.study).trials)
         progress.say(
@@ -79,7 +90,10 @@ def search_command(
 
     publisher = DashboardPublisher(study)
     with lasting_interrupts() as raise_if_interrupted:
-        status = search_shown(study, objective, progress, publisher, raise_if_interrupted)
+        if count == 1:
+            status = search_shown(study, objective, progress, publisher, raise_if_interrupted)
+        else:
+            status = coordinate_shown(study, objective, count, progress, publisher, raise_if_interrupted)
     try:
         if settings.search.audit:
             progress.say(audit_line(study))
@@ -87,6 +101,23 @@ def search_command(
         if tradeoff is not None:
             progress.say(publisher.finish(tradeoff, settings.out))
     except STORAGE_ERRORS as error:
+        if status == 1:  # it was said why
+            sys.exit(status)
         raise SearchAborted(f"the storage cannot be read ({reason(error)}), so there is no report") from error
     print_verdict(tradeoff, settings.out)
     sys.exit(status)
+
+
+def _worker_count(workers: str | None) -> int | None:
+    """How many workers; None for as many as the machine has room for.
+
+    Raises:
+        UserError: It is neither a number nor `auto`.
+    """
+    if workers is None:
+        return 1
+    if workers == "auto":
+        return None
+    if not (workers.isascii() and workers.isdecimal() and int(workers) <= MOST_WORKERS):
+        raise UserError(f"{workers!r} is no number of workers", "--workers", f"give auto, or 0 to {MOST_WORKERS}")
+    return int(workers)

@@ -13,6 +13,7 @@ from l2tune.analysis.wording import amount
 from l2tune.curve.choice import choose_best
 from l2tune.penalty.strength import NO_WEIGHT_DECAY, format_lambda, weight_decay
 from l2tune.records.claims import part_of_folds, was_given_up
+from l2tune.records.failures import failure_of
 from l2tune.records.fold_record import fold_records
 from l2tune.records.keys import GIVEN_UP
 from l2tune.records.observations import known_parameter, strength_of
@@ -140,7 +141,8 @@ class Telling:
                     return ""
                 outcome = f"its worker ended after {_folds(done, of)}, which are kept"
             else:
-                outcome = f"failed after {_folds(done, of)}"
+                failure = failure_of(trial)
+                outcome = f"failed after {_folds(done, of)}" + (f": {failure.line}" if failure is not None else "")
         elif part is not None and trial.state == TrialState.PRUNED:
             outcome = f"fold {part + 1}{of} is done"
         elif trial.state == TrialState.COMPLETE and trial.values is not None and len(trial.values) == 1:

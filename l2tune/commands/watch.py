@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from l2tune.commands.interrupts import status_of
 from l2tune.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from l2tune.commands.display import Display
     from l2tune.commands.following import Follower
+
+
+CTRL_C = 130
+"""It is how a watch ends; other signals end it as they end other commands."""
 
 
 def watch_command(
@@ -53,8 +57,12 @@ def watch_command(
         for line in watching.lines():
             display.say(line)
         return
-    with display, suppress(KeyboardInterrupt):
-        watch(watching, display, interval)
+    with display:
+        try:
+            watch(watching, display, interval)
+        except KeyboardInterrupt as error:
+            if status_of(error) != CTRL_C:
+                raise
     if watching.over:
         for line in verdicts(opened, study):
             display.say(line)
@@ -107,13 +115,14 @@ class Watching:
             KeyError: There is no study of this name any more.
         """
         from l2tune.commands.following import Follower
+        from l2tune.commands.telling import Telling
 
         found = studies_of(self._storage, self._name) if not self._followers or self._forms else {}
         if not self._followers and not found:
             raise KeyError(self._name)
         for part, study in found.items():
             if part not in self._followers:
-                self._followers[part] = Follower(study, self._display, part=part)
+                self._followers[part] = Follower(Telling(study), self._display, part=part)
         self._forms = forms_of(found) or self._forms
         for follower in self._followers.values():
             follower.poll()

@@ -96,7 +96,7 @@ def fit_curve(seen: Observations) -> RegularizationCurve | None:
     return _fit(table, low, high, seen.folds, seen.metric, seen.first_estimate)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)  # a curve of n folds holds n² numbers: of validation and training, for the forms of a comparison
 def _fit(
     table: tuple[tuple[float, int, float], ...],
     low: float,

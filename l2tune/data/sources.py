@@ -12,7 +12,7 @@ from l2tune.data.folder import load_folder
 from l2tune.data.images import ImageData, assemble, from_object, take_subset
 from l2tune.data.keys import known_keys
 from l2tune.data.torchvision_sets import load_torchvision
-from l2tune.errors import UserError
+from l2tune.errors import UserError, mend
 from l2tune.importing import is_reference, load_callable, one_line, user_path
 from l2tune.settings import TORCHVISION_SOURCES, DataSettings
 
@@ -93,7 +93,8 @@ def _file(path: Path, source: str) -> ImageData:
     except Exception as error:  # zip, zlib, header and memory errors of many kinds
         if "allow_pickle" in str(error):
             raise UserError("holds Python objects", where, with_pickles) from None
-        raise UserError(f"cannot be read ({type(error).__name__}: {error})", where, "write it anew") from None
+        what = f"cannot be read ({type(error).__name__}: {error})"
+        raise UserError(what, where, mend(error, "write it anew")) from None
     return assemble(**arrays, name=source)
 
 

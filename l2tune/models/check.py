@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from l2tune.errors import UserError
+from l2tune.errors import UserError, mend
 from l2tune.models.global_state import forked_generators, kept
 from l2tune.models.registry import (
     ModelFactory,
@@ -193,4 +193,4 @@ def _told(what: str, where: str, fix: str) -> Iterator[None]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"{what} ({first_line(error)})", where, fix) from None
+        raise UserError(f"{what} ({first_line(error)})", where, mend(error, fix)) from None

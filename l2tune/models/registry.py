@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from l2tune.errors import UserError
+from l2tune.errors import UserError, mend
 from l2tune.importing import is_reference, load_callable
 from l2tune.models.global_state import kept, seed_other_generators, set_defaults
 from l2tune.models.linear import linear
@@ -145,7 +145,7 @@ def _call(factory: ModelFactory, shape: tuple[int, int, int], classes: int, wher
         raise
     except (Exception, SystemExit) as error:
         fix = "it is called as factory((channels, height, width), classes)"
-        raise UserError(f"the factory failed with {type(error).__name__}: {error}", where, fix) from None
+        raise UserError(f"the factory failed with {type(error).__name__}: {error}", where, mend(error, fix)) from None
     if not isinstance(model, nn.Module):
         raise UserError(f"the factory gave a {type(model).__name__}", where, "return a torch.nn.Module")
     return model

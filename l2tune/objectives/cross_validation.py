@@ -16,19 +16,21 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
 
 from l2tune.analysis.bias_variance import decompose
 from l2tune.assemble import Assembled, assemble, named, versions
 from l2tune.curve.transform import worst_cost
-from l2tune.errors import TrialFailed, UserError
+from l2tune.errors import FitFailed, TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member, together
 from l2tune.metrics import BUILT_IN, CLASSIFICATION, UNDECLARED, Metric, as_metric
+from l2tune.objectives.guarded import Training
+from l2tune.objectives.kept_predictions import KeptPredictions
 from l2tune.optuna_internals import queued_params
 from l2tune.penalty.strength import ScaleName, StrengthScale, scale_of
 from l2tune.records.claims import claim_baseline, claim_strength, is_wanted_whole, part_of_folds
+from l2tune.records.failures import Failure, is_baseline_just_failed
 from l2tune.records.fold_record import FoldRecord, write_fold
 from l2tune.records.observations import (
     as_taken_over,
@@ -60,8 +62,11 @@ class OpenTrial:
         scores: Fold → final score of the metric so far.
         keep: Not to be pruned: the baseline, and a trial whose folds are all wanted.
         part: It trains one fold of its parameters, other trials the others.
-        pruned: A pruner ended it, or as a part it is done while others are not.
+        pruned: A pruner ended it.
         taken: Another worker has given it up, for this one gave no sign of life: nothing more can be told.
+        reported: The last epoch that was reported.
+        failure: Why it could not be trained; None as long as it can.
+        blamed: Its own strength may be why: it is not to be tried again at once.
     """
 
     trial: optuna.Trial
@@ -72,6 +77,9 @@ class OpenTrial:
     part: bool = False
     pruned: bool = False
     taken: bool = False
+    reported: int = 0
+    failure: Failure | None = None
+    blamed: bool = False
 
     @property
     def done(self) -> bool:
@@ -155,7 +163,12 @@ class CrossValidationObjective:
         self.parameter = StrengthParameter(parameter, scale_of(parameter) if scale is None else StrengthScale(scale))
         self.steps: Steps | None = steps
         self.on_epoch: Callable[[Sequence[EpochScores]], None] | None = None
-        self._predictions: dict[tuple[float, int], NDArray[np.float32]] = {}
+        self.on_stuck: Callable[[Sequence[OpenTrial], str], None] | None = None
+        """Called in a thread of its own where a fit that took longer than `fit_timeout` does not stop; by default that
+        is said on standard error."""
+        self.on_failure: Callable[[OpenTrial], None] | None = None
+        """Called with each trial that `advance` could not train."""
+        self._predictions = KeptPredictions()
         self._refit = refit
         self._assembled: Assembled | None = None
         self._known: frozenset[str] | None = None
@@ -208,14 +221,15 @@ class CrossValidationObjective:
         return cls(trainer=trainer, metric=settings.search.metric)._of_search(settings, data, assembled)
 
     def __call__(self, trial: optuna.Trial) -> float:
-        """Score one trial.
+        """Score one trial. What training raises comes out as it is.
 
         Raises:
             optuna.TrialPruned: The pruner ended it.
+            TrialFailed: The trainer gave no scores, memory ran out, or a fit took longer than `fit_timeout`.
         """
         open_trial = self.open(trial)
         while not open_trial.done:
-            self.advance([open_trial])
+            self._advance([open_trial], told=False)
         if open_trial.pruned:
             raise optuna.TrialPruned(f"after {len(open_trial.scores)} of {self.trainer.folds} folds")
         return open_trial.value
@@ -247,9 +261,7 @@ class CrossValidationObjective:
         for fold, finished in known.items():
             if fold in open_trial.todo:
                 self._finish_fold(open_trial, fold, as_taken_over(finished, trial.number))
-        if open_trial.done:
-            self._end_part(open_trial)
-        elif known:
+        if known and not open_trial.done:
             self._ask_pruner(open_trial)
         return open_trial
 
@@ -257,13 +269,46 @@ class CrossValidationObjective:
         """Train one step of every open trial, all in one run: the next fold, or all folds in lockstep by epoch.
 
         A trainer that gains by training members together gets all folds at once of a trial that cannot be pruned.
+        Where training fails, trials and folds are trained one by one, so that no other is lost by it.
+
+        Raises:
+            TrialFailed: Some trials could not be trained: their `failure` tells why. All others have what they trained.
         """
         if not open_trials:
             return
-        by_epoch = self.steps_of(open_trials[0].trial.study) == "epoch"
+        by_epoch = self._by_epoch(open_trials)
+        steps = [1 if by_epoch else len(self._next_folds(open_trial)) for open_trial in open_trials]
+        try:
+            self._advance(open_trials, told=True)
+            return
+        except TrialFailed as error:
+            if sum(steps) == 1:
+                self._fail(open_trials[0], error)
+                raise
+        said = ""  # from here on nothing holds on to what the error did
+        for open_trial, count in zip(open_trials, steps, strict=True):
+            open_trial.pruned = False
+            try:
+                for _ in range(count):
+                    if not open_trial.done:
+                        self._advance([open_trial], told=True, alone=True)
+            except TrialFailed as error:
+                self._fail(open_trial, error)
+                said = said or str(error)
+        if said:
+            raise TrialFailed(said)
+
+    def _advance(self, open_trials: Sequence[OpenTrial], *, told: bool, alone: bool = False) -> None:
+        """Train a step of these trials.
+
+        Args:
+            told: Raise whatever training raises as `TrialFailed`.
+            alone: Train one fold only where the step is the fold.
+        """
+        by_epoch = self._by_epoch(open_trials)
         owners: dict[Member, list[OpenTrial]] = {}
         for open_trial in open_trials:
-            for fold in open_trial.todo if by_epoch or self._whole(open_trial) else open_trial.todo[:1]:
+            for fold in self._next_folds(open_trial)[: 1 if alone and not by_epoch else None]:
                 owners.setdefault(self.member(open_trial.strength, fold), []).append(open_trial)
 
         def after_epoch(run: Run, history: History) -> None:
@@ -275,7 +320,10 @@ class CrossValidationObjective:
             if over:
                 run.drop(over)
 
-        history = self.train(list(owners), after_epoch)
+        def stuck(line: str) -> None:
+            (self.on_stuck or _say_stuck)(open_trials, line)
+
+        history = self.train(list(owners), after_epoch, told=told, on_stuck=stuck)
         for member, trials in owners.items():
             for open_trial in trials:
                 truncated = open_trial.pruned and not history[member][-1].diverged
@@ -287,21 +335,38 @@ class CrossValidationObjective:
                 if not by_epoch and not open_trial.done:
                     self._ask_pruner(open_trial)
                 if open_trial.done:
-                    self._end_part(open_trial)
                     self.decompose(open_trial.trial, open_trial.strength, sorted(open_trial.scores))
 
-    def train(self, members: Sequence[Member], after_epoch: Callable[[Run, History], None] | None = None) -> History:
+    def train(
+        self,
+        members: Sequence[Member],
+        after_epoch: Callable[[Run, History], None] | None = None,
+        *,
+        told: bool = False,
+        on_stuck: Callable[[str], None] | None = None,
+    ) -> History:
         """Train members in one run, and keep what they predict for the test images.
 
         Args:
             after_epoch: Called with the run, whose members it may drop, and with all scores so far.
+            told: Raise whatever training raises as `TrialFailed`.
+            on_stuck: As of `time_limit`.
 
         Raises:
-            TrialFailed: The trainer gave no scores for a member.
+            TrialFailed: The trainer gave no scores for a member, or the members took longer than `fit_timeout` each.
+            FitFailed: With `told`, the trainer raised an error.
         """
+        self._predictions.forget_whole(self.trainer.folds)  # of trials that were decomposed before this one
         history: dict[Member, list[EpochScores]] = {member: [] for member in members}
-        run = self.trainer.start(members)
-        for epoch_scores in run:
+        training = Training(members, self.settings.search.fit_timeout, told=told, on_stuck=on_stuck)
+        with training.guarded():
+            run = self.trainer.start(members)
+            epochs = iter(run)
+        while True:
+            with training.guarded():
+                epoch_scores = next(epochs, None)
+            if epoch_scores is None:
+                break
             for scores in epoch_scores:
                 history[scores.member].append(scores)
             if self.on_epoch is not None:
@@ -313,7 +378,7 @@ class CrossValidationObjective:
                 raise TrialFailed(f"the trainer gave no scores for fold {member.fold} at λ = {member.strength:g}")
             network = scored[-1].network
             if network is not None and network.test_log_probabilities is not None:
-                self._predictions[member.strength, member.fold] = network.test_log_probabilities
+                self._predictions.keep(member.strength, member.fold, network.test_log_probabilities)
         return history
 
     def train_final(self, strength: float, seed: int | None = None) -> Refit:
@@ -375,7 +440,7 @@ class CrossValidationObjective:
         if self.parameter.strength(queued) == 0:  # which a log range would reject
             claim_strength(trial, 0.0)
             return 0.0
-        if claim_baseline(trial, self.parameter):
+        if not is_baseline_just_failed(trial) and claim_baseline(trial, self.parameter):
             return 0.0
         low, high = self.parameter.scale.range_from_lambda(*search_range(trial.study, self.parameter))
         trial.suggest_float(self.parameter.name, low, high, log=True)
@@ -401,8 +466,7 @@ class CrossValidationObjective:
 
     def decompose(self, trial: optuna.Trial, strength: float, folds: Sequence[int]) -> None:
         """Store bias and variance over the folds whose predictions are at hand; two or more."""
-        kept = [self._predictions.get((strength, fold)) for fold in folds]
-        predictions = [p for p in kept if p is not None]
+        predictions = self._predictions.of(strength, folds)
         labels = self.trainer.test_labels
         if len(predictions) < 2 or labels is None:
             return
@@ -429,6 +493,20 @@ class CrossValidationObjective:
         self._assembled = assemble(self.settings, images, factory)
         self.trainer, self.data = self._assembled.trainer, self._assembled.data
 
+    def _fail(self, open_trial: OpenTrial, error: TrialFailed) -> None:
+        """Note why a trial cannot be trained, without holding on to what the error holds."""
+        open_trial.failure, open_trial.blamed = Failure.of(error), isinstance(error, FitFailed)
+        if self.on_failure is not None:
+            self.on_failure(open_trial)
+
+    def _by_epoch(self, open_trials: Sequence[OpenTrial]) -> bool:
+        return self.steps_of(open_trials[0].trial.study) == "epoch"
+
+    def _next_folds(self, open_trial: OpenTrial) -> list[int]:
+        """The folds that a trial trains next."""
+        whole = self._by_epoch([open_trial]) or self._whole(open_trial)
+        return open_trial.todo[:] if whole else open_trial.todo[:1]
+
     def _whole(self, open_trial: OpenTrial) -> bool:
         """Whether to train all folds at once: nothing can prune the trial, and the trainer gains by it."""
         sure = open_trial.keep or isinstance(open_trial.trial.study.pruner, NopPruner)
@@ -438,8 +516,9 @@ class CrossValidationObjective:
         """Report the mean over folds of the newest epoch; a diverged fold counts as the worst score seen."""
         epoch = max((scores[-1].epoch for scores in history.values() if scores), default=0)
         newest = [scores[-1] for scores in history.values() if scores]
-        if open_trial.pruned or not epoch or all(scores.epoch < epoch for scores in newest):
+        if open_trial.pruned or epoch <= open_trial.reported or all(scores.epoch < epoch for scores in newest):
             return
+        open_trial.reported = epoch
         study = open_trial.trial.study
         values = [self.worst(study, history[s.member]) if s.diverged else s.score(f"val_{self.metric}") for s in newest]
         open_trial.trial.report(sum(values) / len(values), step=epoch)
@@ -465,19 +544,6 @@ class CrossValidationObjective:
         if report and self.steps_of(study) == "fold":
             open_trial.trial.report(open_trial.scores[fold], step=fold)
 
-    def _end_part(self, open_trial: OpenTrial) -> None:
-        """Take over the other folds where this was the last part of a λ: then it is a whole trial."""
-        if not open_trial.part or open_trial.pruned:
-            return
-        trial = open_trial.trial
-        known = finished_folds_of(trial.study, open_trial.strength, trial.params)
-        if len(known) < self.trainer.folds:
-            open_trial.pruned = True
-            return
-        open_trial.todo = [fold for fold in known if fold not in open_trial.scores]
-        for fold in tuple(open_trial.todo):
-            self._finish_fold(open_trial, fold, as_taken_over(known[fold], trial.number))
-
     def _ask_pruner(self, open_trial: OpenTrial) -> None:
         if not open_trial.keep and open_trial.trial.should_prune():
             open_trial.pruned = True
@@ -490,6 +556,11 @@ def _noting_taken(open_trial: OpenTrial) -> Iterator[None]:
         yield
     except UpdateFinishedTrialError:
         open_trial.note_taken()
+
+
+def _say_stuck(open_trials: Sequence[OpenTrial], line: str) -> None:
+    """In a process of the user's own: nothing else can be done."""
+    print(f"l2tune: {line} and cannot be stopped; waiting for it", file=sys.stderr, flush=True)
 
 
 def _yields(fit: Fit) -> bool:

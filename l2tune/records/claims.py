@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.optuna_internals import queued_params
-from l2tune.records.keys import AUDIT, COMPLETE, CONTINUES, GIVEN_UP, PART, SHARED_FROM, STRENGTH
+from l2tune.records.keys import AUDIT, COMPLETE, CONTINUES, GIVEN_UP, JOINS_PARTS, PART, SHARED_FROM, STRENGTH
 from l2tune.records.parameter import DEFAULT, StrengthParameter
 
 CLAIM_SECONDS = 5.0
@@ -21,7 +21,7 @@ CLAIM_SECONDS = 5.0
 BASELINE_ATTEMPTS = 3
 """So many times the baseline may fail for a reason of its own."""
 
-CARRIED = (STRENGTH, COMPLETE, AUDIT, PART)
+CARRIED = (STRENGTH, COMPLETE, AUDIT, PART, JOINS_PARTS)
 """What a trial queued in the place of another keeps of it."""
 
 _first_seen: dict[tuple[str, int, datetime | None], float] = {}
@@ -87,6 +87,11 @@ def part_of_folds(trial: FrozenTrial | optuna.Trial) -> int | None:
     """The only fold that the trial is to train, where workers share the folds of its parameters."""
     fold = trial.user_attrs.get(PART)
     return None if fold is None else int(fold)
+
+
+def is_of_parts(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Whether the trial is one fold of what workers share, or takes over what they have trained."""
+    return PART in trial.user_attrs or bool(trial.user_attrs.get(JOINS_PARTS, False))
 
 
 def was_given_up(trial: FrozenTrial) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from l2tune.optuna_internals import mark_trial
+from l2tune.records.check import check_stored
 from l2tune.records.keys import BIAS_VARIANCE, COMPARISON, GIVEN_UP, PREFIX, SHARED_FROM, STRENGTH, WORKER, fold_key
 from l2tune.records.observations import finished_folds_of
 from l2tune.records.study import fold_count, stored_settings
@@ -34,8 +36,7 @@ class Membership:
 
 def membership(study: optuna.Study) -> Membership | None:
     """The comparison that a study is a part of; None if it is of none."""
-    stored = study.user_attrs.get(COMPARISON)
-    return None if stored is None else Membership(str(stored["name"]), tuple(map(str, stored["penalties"])))
+    return _read(study.user_attrs)
 
 
 def join_comparison(study: optuna.Study, name: str, penalties: Sequence[str]) -> None:
@@ -48,13 +49,16 @@ def join_comparison(study: optuna.Study, name: str, penalties: Sequence[str]) ->
 def comparison_names(storage: BaseStorage) -> dict[str, str]:
     """Study → name of the comparison that it is a part of, for all of a storage that are a part of one."""
     found = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    return {s.study_name: str(s.user_attrs[COMPARISON]["name"]) for s in found if COMPARISON in s.user_attrs}
+    return {s.study_name: own.name for s in found if (own := _read(s.user_attrs)) is not None}
 
 
 def comparison_studies(storage: BaseStorage, name: str) -> dict[str, optuna.Study]:
     """Form → study, for all studies of a comparison that were begun, in its order; empty if there is none."""
     names = [study for study, comparison in comparison_names(storage).items() if comparison == name]
-    studies = {_form(found): found for found in (optuna.load_study(study_name=n, storage=storage) for n in names)}
+    loaded = [optuna.load_study(study_name=study, storage=storage) for study in names]
+    for study in loaded:
+        check_stored(study)
+    studies = {_form(study): study for study in loaded}
     order = [form for study in studies.values() if (own := membership(study)) for form in own.penalties]
     return dict(sorted(studies.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
 
@@ -124,6 +128,15 @@ def share_baseline(source: optuna.Study, target: optuna.Study, worker: Worker) -
                 _give_up(target, copy)
         raise
     return True
+
+
+def _read(attrs: Mapping[str, Any]) -> Membership | None:
+    """What a study's attributes tell; None where another program wrote something else there."""
+    match attrs.get(COMPARISON):
+        case {"name": str(name), "penalties": list(penalties)}:
+            return Membership(name, tuple(map(str, penalties)))
+        case _:
+            return None
 
 
 def _copies(study: optuna.Study) -> list[FrozenTrial]:

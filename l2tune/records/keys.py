@@ -16,8 +16,10 @@
 | trial | `l2tune:complete` | true: all folds are wanted, whatever a pruner says |
 | trial | `l2tune:audit` | true: finishes a λ that was pruned, to see whether that was right |
 | trial | `l2tune:part` | the only fold that this trial is to train of its parameters: workers share the folds |
+| trial | `l2tune:joins_parts` | true: takes over the folds that the parts of its parameters have trained |
 | trial | `l2tune:given_up` | true: failed for its worker ended, not for its parameters; `copy`: it was not needed |
 | trial | `l2tune:continues` | number of the trial that was given up in whose place this one is |
+| trial | `l2tune:failure` | `Failure`: why it failed, in one line, and the traceback |
 | trial | `l2tune:shared_from` | the study of the comparison that trained this trial's folds, at λ = 0 |
 | trial | `l2tune:worker` | token of the worker that runs it; host and process, for people |
 | trial | `l2tune:beat` | its heartbeat: a number that its worker changes every few seconds |
@@ -39,32 +41,34 @@ STRENGTH = PREFIX + "strength"
 COMPLETE = PREFIX + "complete"
 AUDIT = PREFIX + "audit"
 PART = PREFIX + "part"
+JOINS_PARTS = PREFIX + "joins_parts"
 GIVEN_UP = PREFIX + "given_up"
 CONTINUES = PREFIX + "continues"
+FAILURE = PREFIX + "failure"
 SHARED_FROM = PREFIX + "shared_from"
 COMPARISON = PREFIX + "comparison"
-_REFITTING = PREFIX + "refitting:"
+REFITTING = PREFIX + "refitting:"
 WORKER = PREFIX + "worker"
 BEAT = PREFIX + "beat"
 BIAS_VARIANCE = PREFIX + "bias_variance"
 PARTS = ("settings", "versions", "trainer", "data")
 REFIT = PREFIX + "refit:"
-_FOLD = PREFIX + "fold:"
+FOLD = PREFIX + "fold:"
 
 
 def fold_key(fold: int) -> str:
     """The trial attribute that holds the record of a fold."""
-    return f"{_FOLD}{fold}"
+    return f"{FOLD}{fold}"
 
 
 def fold_of(key: str) -> int | None:
     """The fold whose record a trial attribute holds; None for other attributes."""
-    return int(key.removeprefix(_FOLD)) if key.startswith(_FOLD) else None
+    return int(key.removeprefix(FOLD)) if key.startswith(FOLD) else None
 
 
 def refitting_key(strength: float, seed: int) -> str:
     """The study attribute that tells who trains the final network of this λ and seed now."""
-    return f"{_REFITTING}{float(strength)!r}:{int(seed)}"
+    return f"{REFITTING}{float(strength)!r}:{int(seed)}"
 
 
 def refit_key(strength: float, seed: int) -> str:

@@ -16,6 +16,7 @@ from l2tune.records.keys import METRIC, PARTS, PREFIX, RANGE, READABLE, SCHEMA, 
 from l2tune.records.parameter import DEFAULT, StrengthParameter, keep_parameter
 from l2tune.settings import FUNCTION_SETTINGS, NARROWEST_RANGE, differences
 from l2tune.storage_url import shown_settings
+from l2tune.terminal_text import one_line
 
 TrainedBy = Literal["l2tune", "function", "trainer", "objective"]
 
@@ -117,7 +118,8 @@ def metric_of(study: optuna.Study) -> Metric:
         return UNDECLARED if name == "loss" and trained_by(study) == "function" else BUILT_IN[name]
     names = study.metric_names
     maximize = len(study.directions) == 1 and study.direction == optuna.study.StudyDirection.MAXIMIZE
-    return Metric(names[0] if names and len(names) == 1 else "score" if maximize else "value", maximize=maximize)
+    name = one_line(names[0]) if names and len(names) == 1 else ""
+    return Metric(name or ("score" if maximize else "value"), maximize=maximize)
 
 
 def check_direction(study: optuna.Study, metric: Metric) -> None:

@@ -16,6 +16,7 @@ from l2tune.curve.observations import Observations
 from l2tune.metrics import Metric
 from l2tune.penalty.strength import NO_WEIGHT_DECAY, weight_decay
 from l2tune.records.claims import is_audit, is_wanted_whole
+from l2tune.records.failures import failure_of
 from l2tune.records.fold_record import SCORES, FoldRecord, fold_records
 from l2tune.records.keys import BIAS_VARIANCE, PARTS, PREFIX, SHARED_FROM, STRENGTH
 from l2tune.records.observations import FinishedFold, finished_folds, known_parameter, observations, strength_of
@@ -39,8 +40,8 @@ class StudyRecord:
             `val_NAME` and `train_NAME` for every score.
         epochs: One row per trial, fold and epoch (reused ones left out).
         trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete, audit, shared` (trained by
-            another study of the comparison), and a column for each other parameter (`params_NAME` for one that is
-            called as one of these).
+            another study of the comparison), `failure` (why it failed, in one line; empty else), and a column for each
+            other parameter (`params_NAME` for one that is called as one of these).
         layers: One row per trial, fold and layer: `weight_norm, weights, zeros, units, dead_units`; the counts are NaN
             where an older version trained.
         magnitudes: One row per trial and fold: `counts`, (bins,) of `MAGNITUDE_EDGES`; none where an older version
@@ -236,6 +237,7 @@ _TRIAL_COLUMNS: dict[str, type] = {
     "complete": bool,
     "audit": bool,
     "shared": bool,
+    "failure": str,
 }
 _COUNTS = ("weights", "zeros", "units", "dead_units")
 _LAYER_COLUMNS: dict[str, type] = {
@@ -272,6 +274,7 @@ def _trial_row(trial: FrozenTrial, records: int, several: bool) -> dict[str, Any
         "complete": is_wanted_whole(trial),
         "audit": is_audit(trial),
         "shared": SHARED_FROM in trial.user_attrs,
+        "failure": "" if (failure := failure_of(trial)) is None else failure.line,
     }
 
 

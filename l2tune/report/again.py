@@ -19,7 +19,9 @@ _OF_THE_OBJECTIVE = ("epochs", "repeats", "lambda_range", "extend_range", "seed"
 """Settings that an objective around a user's own training follows. The others are those of a search that it may be
 part of, which nothing tells."""
 
-_OF_A_SEARCH = ("study", "storage", "out", "trials", "timeout", "sampler", "pruner", "audit")
+_OF_A_SEARCH = (
+    *("study", "storage", "out", "trials", "timeout", "storage_patience", "fit_timeout", "sampler", "pruner", "audit"),
+)
 """Settings that an objective inside a study of the user's own does not follow."""
 
 

@@ -15,7 +15,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import in_brief
 from l2tune.analysis.weight_counts import counted_layers, counted_weights
 from l2tune.members import MAGNITUDE_EDGES
-from l2tune.report.files import write_atomically
+from l2tune.whole_files import write_together
 
 COMPARE_SCHEMA = 1
 
@@ -44,10 +44,10 @@ _COLUMNS = {
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write `compare.html`, `compare.json` and `compare.csv`, each whole or not at all.
+    """Write `compare.html`, `compare.json` and `compare.csv`, all of them or none.
 
     Raises:
-        OSError: A file cannot be written; the old one is left.
+        OSError: A file cannot be written; the old ones are left.
     """
     from l2tune.report.comparison_page import render
 
@@ -56,10 +56,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         "compare.json": comparison_json(comparison),
         "compare.csv": _bytes(every_strength(comparison).to_csv(index=False)),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in contents]
+    return write_together(folder, contents)
 
 
 def comparison_json(c: Comparison) -> bytes:

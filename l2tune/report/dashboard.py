@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from socketserver import ThreadingMixIn
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
@@ -21,10 +25,13 @@ from l2tune.records.study import name_objectives
 from l2tune.records.tables import read_study
 from l2tune.report.figures import gap_figure
 from l2tune.report.labels import for_markdown, has_own, own_name, own_written
+from l2tune.report.own_pages_only import OwnPagesOnly
 from l2tune.report.tradeoff_figure import tradeoff_figure
 from l2tune.storage_url import without_passwords
 
 ARTIFACTS = "runs/artifacts"
+_ARTIFACT = re.compile(r"[0-9a-f-]{36}")
+"""Names that Optuna gives to files; what else a storage tells may lead elsewhere."""
 _HEADING = "### l2tune"
 
 
@@ -96,7 +103,8 @@ def keep_artifacts(study: optuna.Study, files: Sequence[Path], folder: str | Pat
     base = Path(folder)
     base.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(str(base))
-    known = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(study)}
+    metas = get_all_artifact_meta(study)
+    known = {meta.filename: meta.artifact_id for meta in metas if _ARTIFACT.fullmatch(str(meta.artifact_id))}
     for path in files:
         if path.name in known and (base / known[path.name]).is_file():
             with path.open("rb") as file:
@@ -144,22 +152,37 @@ def _note_trials(study: optuna.Study, t: Estimates) -> None:
         _note(note_handle(study, trial), text)
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, so that no slow one keeps others waiting; they end with the process."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that has gone or does not answer."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 60.0
+    """Seconds until a connection that sends or takes nothing is closed."""
+
+
 def serve(storage: optuna.storages.BaseStorage, artifacts: str, *, port: int = 8080) -> None:
-    """Serve the dashboard on 127.0.0.1 until Ctrl-C.
+    """Serve the dashboard on 127.0.0.1 until Ctrl-C, to its own pages only.
 
     Raises:
         UserError: The port is taken.
     """
-    from wsgiref.simple_server import WSGIServer, make_server
-
     from optuna_dashboard import wsgi
 
     store: Any = FileSystemArtifactStore(artifacts) if Path(artifacts).is_dir() else None
     application = wsgi(storage, artifact_store=store)
     try:
-        server: WSGIServer = make_server("127.0.0.1", port, application)
+        server = make_server("127.0.0.1", port, application, _Server, _Handler)
     except (OSError, OverflowError) as error:
         raise UserError(f"{port} cannot be used ({error})", "--port", "give another port") from None
+    server.set_app(OwnPagesOnly(application, server.server_port))
     print(f"Optuna dashboard on http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
     with contextlib.closing(server.socket), contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

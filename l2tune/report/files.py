@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from l2tune.analysis.estimates import Estimates
 from l2tune.errors import UserError
 from l2tune.report.tables import results_json, trials_csv
+from l2tune.whole_files import write_together
 
 _NAMES = {"html": "report.html", "json": "results.json", "csv": "trials.csv", "png": "curve.png"}
 
 
 def write(tradeoff: Estimates, folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Write the files of these formats: `html`, `json`, `csv`, `png`; each whole or not at all.
+    """Write the files of these formats: `html`, `json`, `csv`, `png`; all of them or none.
 
     Raises:
         UserError: An unknown format, or no browser for `png`.
@@ -25,31 +24,7 @@ def write(tradeoff: Estimates, folder: Path, formats: Sequence[str]) -> list[Pat
     if unknown:
         raise UserError(f"{unknown[0]!r} is no format", "format", f"give some of {', '.join(_NAMES)}")
     contents = {_NAMES[name]: _render(tradeoff, name) for name in formats}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        write_atomically(folder / name, content)
-    return [folder / name for name in contents]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file whole or not at all.
-
-    Raises:
-        OSError: The disk is full, or the folder cannot be written to; the old file is left.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    return write_together(folder, contents)
 
 
 def _render(tradeoff: Estimates, name: str) -> bytes:

@@ -82,7 +82,9 @@ def search(t: Estimates) -> str:
     columns += _strength_columns(record, trials["lambda"])
     others, held = _others(record), _is_held(record)
     columns += [(name, ["–" if _is_missing(value) else _parameter(value) for value in trials[name]]) for name in others]
-    columns.append(("outcome", [_OUTCOMES.get(state, str(state).lower()) for state in trials["state"]]))
+    outcomes = [_OUTCOMES.get(state, str(state).lower()) for state in trials["state"]]
+    outcomes = ["failed" if why else outcome for why, outcome in zip(trials["failure"], outcomes, strict=True)]
+    columns.append(("outcome", outcomes))
     spent_on = zip(trials["trial"], held, strict=True)  # fits at other values are not in the tables
     columns.append(("fits spent", [f"{spent.get(number, 0.0):.3g}" if here else UNKNOWN for number, here in spent_on]))
     columns.append(("folds done", [f"{n} of {record.folds}" for n in trials["folds"]]))
@@ -101,7 +103,7 @@ def search(t: Estimates) -> str:
     return f"<h2>How the search went</h2>{paragraphs}{note(_why_pruned(record))}{table(columns)}"
 
 
-_TRIAL_COLUMNS = ("trial", "lambda", "state", "folds", "value", "seconds", "complete", "audit", "shared")
+_TRIAL_COLUMNS = ("trial", "lambda", "state", "folds", "value", "seconds", "complete", "audit", "shared", "failure")
 
 
 def _others(record: StudyRecord) -> list[str]:

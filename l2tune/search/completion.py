@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.optuna_internals import mark_trial, queued_params, take_waiting
 from l2tune.records.claims import part_of_folds
-from l2tune.records.keys import COMPLETE, PART, STRENGTH
-from l2tune.records.observations import known_parameter, strength_of
+from l2tune.records.keys import COMPLETE, JOINS_PARTS, PART, STRENGTH
+from l2tune.records.observations import finished_folds_of, known_parameter, strength_of
 from l2tune.records.parameter import Others
 from l2tune.search.workers import withdraw
 
@@ -48,9 +48,7 @@ def is_running(study: optuna.Study, strength: float, others: Others = ()) -> boo
 def queue_parts(
     study: optuna.Study, strength: float, folds: Iterable[int], others: Others = (), *, complete: bool = False
 ) -> None:
-    """Queue these folds of this λ one by one, for workers to share.
-
-    The trial that ends last takes over the others' folds, and so is the whole one.
+    """Queue these folds of this λ one by one, for workers to share; `queue_wholes` joins them.
 
     Args:
         complete: They finish a λ whose folds are all wanted.
@@ -67,6 +65,35 @@ def queue_parts(
         if fold_of_it in seen:
             _withdraw_if_waiting(study, trial)
         seen.add(fold_of_it)
+
+
+def queue_wholes(study: optuna.Study, folds: int) -> None:
+    """Queue a trial that takes over all folds of a λ, where workers have trained them one by one.
+
+    Args:
+        folds: How many there are.
+    """
+    trials = study.get_trials(deepcopy=False)
+    for part in [t for t in trials if part_of_folds(t) is not None and t.state == TrialState.PRUNED]:
+        strength, params = part.user_attrs[STRENGTH], queued_params(part)
+        if any(_is_whole(t, params, strength) for t in trials):
+            continue
+        if len(finished_folds_of(study, strength, params)) == folds:
+            marks = {key: part.user_attrs[key] for key in (STRENGTH, COMPLETE) if key in part.user_attrs}
+            study.enqueue_trial(params, user_attrs=marks | {JOINS_PARTS: True})
+            trials = study.get_trials(deepcopy=False)
+            for copy in [t for t in trials if _is_whole(t, params, strength)][1:]:
+                _withdraw_if_waiting(study, copy)
+
+
+def _is_whole(trial: FrozenTrial, params: dict[str, Any], strength: float) -> bool:
+    """Whether a trial takes over the parts of this λ, or has."""
+    return (
+        bool(trial.user_attrs.get(JOINS_PARTS))
+        and trial.state in (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
+        and trial.user_attrs.get(STRENGTH) == strength
+        and queued_params(trial) == params
+    )
 
 
 def queue_baseline_parts(study: optuna.Study, folds: int) -> bool:

@@ -23,6 +23,8 @@ BEAT_SECONDS = 2.0
 GRACE_SECONDS = 20.0
 """A worker whose heartbeat has not changed for so long is taken for dead. Wrongly so, it loses the fit it is at."""
 
+_JOIN_SECONDS = 5.0
+
 
 class AwakeClock:
     """Seconds during which this process was running and the storage answered it.
@@ -108,7 +110,7 @@ class Heart:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end.set()
-        self._thread.join(timeout=self._seconds)  # a storage that does not answer holds up nobody
+        self._thread.join(_JOIN_SECONDS)  # a storage that does not answer holds up nobody
 
     def add(self, key: Hashable, write: Callable[[int], None], on_taken: Callable[[], None] = lambda: None) -> None:
         """Beat for something.

@@ -22,8 +22,8 @@ COARSE = 0.9
 
 CONSTANT, USUAL, GAIN, MISSING = 0.32, 0.33, 2.95, 0.61
 """Fits left once the curve tells something: per fold of the cross-validation; per fit that a usual search would still
-take; per factor of ten by which the expected gain is above the threshold; and per fold that λ_best and λ_1se lack, which
-may change still."""
+take; per factor of ten by which the expected gain is above the threshold; and per fold that λ_best and λ_1se lack,
+which may change still."""
 
 
 @dataclass(frozen=True, slots=True)

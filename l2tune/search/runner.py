@@ -17,11 +17,14 @@ from l2tune.curve.observations import fit_curve
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.members import together
 from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
-from l2tune.records.claims import is_audit, part_of_folds
+from l2tune.records.claims import is_audit, is_of_parts, part_of_folds
+from l2tune.records.keys import STRENGTH
 from l2tune.records.observations import observations
 from l2tune.records.tables import write_summary
 from l2tune.records.workers import Worker, worker_of, write_beat
 from l2tune.search.audit import audits_waiting, queue_audit
+from l2tune.search.completion import queue_wholes
+from l2tune.search.failing import Failures, end_failed
 from l2tune.search.heartbeat import Heart, Watch
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.storage import STORAGE_ERRORS, reason
@@ -34,8 +37,6 @@ from l2tune.search.workers import (
     wait_for_signs_of_life,
     withdraw,
 )
-
-_FAILURES_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def run_search(
             while True:
                 take_over_lost(study, watch, worker)
                 step = search.begin()
+                for taken in search.taken():
+                    say(f"trial {taken.number + 1} was taken over by another worker, for this one gave no sign of life")
                 if not search.active:
                     if step is Step.STOP or (step is Step.DONE and not others_at_work(study, watch, worker)):
                         return search.why
@@ -99,8 +102,6 @@ def run_search(
                     continue
                 for trial in search.advance():
                     on_trial(trial)
-                for taken in search.taken():
-                    say(f"trial {taken.number + 1} was taken over by another worker, for this one gave no sign of life")
         except STORAGE_ERRORS as error:
             search.give_up()
             raise SearchAborted(
@@ -121,17 +122,27 @@ def run_as_asked(
     wait: bool = True,
 ) -> str:
     """`run_search` with the budget and the stopping rule that the objective's settings ask for."""
-    search = objective.settings.search
     return run_search(
         study,
         objective,
-        Budget(search.trials, search.timeout, together(objective.trainer), search.audit),
-        settle=StopWhenSettled() if search.sampler == "curve" else None,
+        budget_of(objective),
+        settle=settle_of(objective),
         on_trial=on_trial,
         say=say,
         worker=worker,
         wait=wait,
     )
+
+
+def budget_of(objective: CrossValidationObjective) -> Budget:
+    """The budget that the objective's settings ask for."""
+    search = objective.settings.search
+    return Budget(search.trials, search.timeout, together(objective.trainer), search.audit)
+
+
+def settle_of(objective: CrossValidationObjective) -> StopWhenSettled | None:
+    """The stopping rule that the objective's settings ask for."""
+    return StopWhenSettled() if objective.settings.search.sampler == "curve" else None
 
 
 class Step(Enum):
@@ -175,58 +186,22 @@ class WorkerSearch:
         self._study, self._objective, self._budget, self._settle = study, objective, budget, settle
         self._worker, self._heart, self._now = worker, heart, now
         self._began = now()
-        self._failures = 0
-        self._taken: list[OpenTrial] = []
+        self._failures = Failures()
+        self._taken: list[optuna.Trial] = []
 
     def begin(self) -> Step:
         """Begin as many trials as are trained together, as far as any are wanted."""
         step = Step.BEGUN
         while len(self.active) < self._budget.batch and step is Step.BEGUN:
-            step, queued = self._next()
+            step, queued = self.next()
             if step is Step.BEGUN:
                 self._begin(queued)
         return Step.BEGUN if self.active else step
 
-    def advance(self) -> list[FrozenTrial]:
-        """Train one step of the trials in training; returns those that are done, as they were told.
-
-        Raises:
-            SearchAborted: Several times in a row training failed.
-        """
-        try:
-            self._objective.advance([trial for trial in self.active if not trial.done])
-            self._failures = 0
-        except TrialFailed as error:
-            self._failures += 1
-            self.give_up()
-            if self._failures >= _FAILURES_IN_A_ROW:
-                raise SearchAborted(f"{self._failures} times in a row training failed: {error}") from error
-        told = []
-        for trial in [trial for trial in self.active if trial.done]:
-            ended = None if trial.taken else self._tell(trial)
-            if ended is None:
-                self._taken.append(trial)
-            else:
-                told.append(ended)
-            self._stop_beating(trial)
-            self.active.remove(trial)  # not before: what an interrupt finds here is given up in good order
-        return told
-
-    def taken(self) -> list[optuna.Trial]:
-        """The trials that other workers have taken over since the last call."""
-        taken, self._taken = self._taken, []
-        return [trial.trial for trial in taken]
-
-    def give_up(self) -> None:
-        """Queue the trials in training again."""
-        while self.active:
-            trial = self.active.pop()
-            self._stop_beating(trial)
-            self._requeue(trial.trial)
-
-    def _next(self) -> tuple[Step, bool]:
+    def next(self) -> tuple[Step, bool]:
         """What to do next, and whether only a queued trial is wanted. May queue trials that complete the answer."""
         study, budget = self._study, self._budget
+        queue_wholes(study, self._objective.trainer.folds)
         if budget.seconds is not None and self._now() - self._began >= budget.seconds:
             self.why = f"the {budget.seconds:g} s are over"
             return Step.STOP, False
@@ -238,6 +213,41 @@ class WorkerSearch:
             return Step.BEGUN, True
         return step, queued
 
+    def advance(self) -> list[FrozenTrial]:
+        """Train one step of the trials in training; returns those that are done, as they were told.
+
+        Raises:
+            SearchAborted: Several times in a row training failed.
+        """
+        try:
+            self._objective.advance([trial for trial in self.active if not trial.done])
+            self._failures.trained()
+        except TrialFailed as error:
+            self._failures.count(self._study, error, self._end_failed())
+        told = []
+        for trial in [trial for trial in self.active if trial.done]:
+            ended = None if trial.taken else self._tell(trial)
+            if ended is None:
+                self._taken.append(trial.trial)
+            else:
+                told.append(ended)
+                self._failures.finished()
+            self._stop_beating(trial)
+            self.active.remove(trial)  # not before: what an interrupt finds here is given up in good order
+        return told
+
+    def taken(self) -> list[optuna.Trial]:
+        """The trials that other workers have taken over since the last call."""
+        taken, self._taken = self._taken, []
+        return taken
+
+    def give_up(self) -> None:
+        """Queue the trials in training again."""
+        while self.active:
+            trial = self.active.pop()
+            self._stop_beating(trial)
+            self._requeue(trial.trial)
+
     def _next_of_search(self) -> tuple[Step, bool]:
         """The same, leaving audits aside."""
         trials = self._study.get_trials(deepcopy=False)
@@ -245,8 +255,7 @@ class WorkerSearch:
         waiting = any(t.state == TrialState.WAITING and not is_audit(t) for t in trials)
         if begun >= self._budget.trials:
             self.why = f"all {self._budget.trials} trials are done"
-            parts = any(t.state == TrialState.WAITING and part_of_folds(t) is not None for t in trials)
-            return (Step.BEGUN, True) if parts else (Step.DONE, False)
+            return (Step.BEGUN, True) if any(map(_is_queued_for_good, trials)) else (Step.DONE, False)
         if waiting:
             return Step.BEGUN, True
         if self._settle is None:
@@ -285,7 +294,7 @@ class WorkerSearch:
         try:
             trials = self._study.get_trials(deepcopy=False)
             me = trials[trial.number]
-            if not is_audit(me) and part_of_folds(me) is None and _begun(trials[: me.number]) >= self._budget.trials:
+            if not is_audit(me) and not is_of_parts(me) and _begun(trials[: me.number]) >= self._budget.trials:
                 withdraw(self._study, trial)
                 return
             opened = self._objective.open(trial)
@@ -293,7 +302,7 @@ class WorkerSearch:
             if self._heart is not None:
                 self._heart.add(trial.number, partial(write_beat, self._study, trial), opened.note_taken)
         except UpdateFinishedTrialError:  # it came so slowly that another worker took it over
-            return
+            self._taken.append(trial)
         except BaseException:
             if not any(opened.trial is trial for opened in self.active):
                 self._requeue(trial)
@@ -306,13 +315,30 @@ class WorkerSearch:
         regime = None if curve is None else curve.regime(trial.strength)
         try:
             write_summary(trial.trial, self._objective.metric, regime)
-            if trial.pruned:
+            if trial.pruned or trial.part:
                 told = self._study.tell(trial.trial, state=TrialState.PRUNED, skip_if_finished=True)
             else:
                 told = self._study.tell(trial.trial, trial.value, skip_if_finished=True)
         except UpdateFinishedTrialError:
             return None
         return None if told.state == TrialState.FAIL else told
+
+    def _end_failed(self) -> int:
+        """End the trials that could not be trained, all where none is named; those whose strength is not to blame wait.
+
+        Returns:
+            How many failed for good.
+        """
+        blamed = 0
+        for trial in [trial for trial in self.active if trial.failure is not None] or self.active[:]:
+            self._stop_beating(trial)
+            if trial.failure is not None and trial.blamed:
+                end_failed(self._study, trial.trial, trial.failure)
+                blamed += 1
+            else:
+                self._requeue(trial.trial)
+            self.active.remove(trial)
+        return blamed
 
     def _stop_beating(self, trial: OpenTrial) -> None:
         if self._heart is not None:
@@ -324,9 +350,13 @@ class WorkerSearch:
 
 
 def _begun(trials: Sequence[FrozenTrial]) -> int:
-    """How many of these count towards the budget: audits go beyond it, and the parts of a trial are one."""
+    """How many of these count towards the budget: audits go beyond it, and the parts of a λ count with the whole."""
     counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return sum(
-        t.state in counted and not is_audit(t) and (part_of_folds(t) is None or t.state == TrialState.COMPLETE)
-        for t in trials
-    )
+    whole = [t for t in trials if t.state in counted and not is_audit(t) and part_of_folds(t) is None]
+    shared = {t.user_attrs[STRENGTH] for t in trials if part_of_folds(t) is not None and t.state != TrialState.FAIL}
+    return len(whole) + len(shared - {t.user_attrs.get(STRENGTH) for t in whole})
+
+
+def _is_queued_for_good(trial: FrozenTrial) -> bool:
+    """Whether a queued trial is a part of what has been begun, or joins the parts."""
+    return trial.state == TrialState.WAITING and is_of_parts(trial)

@@ -55,6 +55,13 @@ def take_over_lost(study: optuna.Study, watch: Watch, worker: Worker) -> int:
     return lost
 
 
+def take_over_from(study: optuna.Study, worker: Worker) -> int:
+    """The same for the trials of a worker that is known to have ended."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    left = [t for t in running if (owner := worker_of(t)) is not None and owner.token == worker.token]
+    return sum(requeue(study, trial) for trial in left)
+
+
 def wait_for_signs_of_life(study: optuna.Study, watch: Watch, worker: Worker, say: Say = lambda line: None) -> None:
     """Before the first trial: wait until another worker is seen alive, or all that others left are taken over.
 

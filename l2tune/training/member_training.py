@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from l2tune.data.augment import augment
+from l2tune.errors import is_out_of_memory
 from l2tune.members import NetworkState
 from l2tune.penalty.forms import first_estimates
 from l2tune.penalty.weights import multipliers, regularized_parameters
@@ -24,6 +26,8 @@ from l2tune.training.optimizers import RegularizedOptimizer
 from l2tune.training.pixels import DeviceImages, Normalization
 from l2tune.training.problem import Problem
 from l2tune.training.schedules import learning_rate
+
+T = TypeVar("T")
 
 _EVALUATION_PIXELS = {"cpu": 1 << 15}
 """Pixels of an evaluation batch: on a CPU its activations should fit the cache (measured: half the time of 2^19)."""
@@ -63,6 +67,8 @@ class MemberTraining:
         self._generator = torch.Generator().manual_seed(seed)
         self._batches = batch_count(len(train), problem.training.batch_size)
         self._draws = True
+        self._most = 2048
+        """Images of an evaluation batch at most; fewer once memory did not suffice."""
         self.epoch = 0
         self.seconds = 0.0
 
@@ -92,7 +98,8 @@ class MemberTraining:
         """(loss, error) over images, in evaluation mode and without augmentation."""
         began = time.perf_counter()
         self.model.eval()
-        found = evaluate.loss_and_error(self._forward, self._evaluation(torch.as_tensor(indices), source))
+        wanted = torch.as_tensor(indices)
+        found = self._in_batches(lambda: evaluate.loss_and_error(self._forward, self._evaluation(wanted, source)))
         self.seconds += time.perf_counter() - began
         return found
 
@@ -101,7 +108,9 @@ class MemberTraining:
         began = time.perf_counter()
         self.model.eval()
         weights = list(self.weights.values())
-        gradients = evaluate.mean_gradients(self._forward, weights, self._evaluation(self.train))
+        gradients = self._in_batches(
+            lambda: evaluate.mean_gradients(self._forward, weights, self._evaluation(self.train))
+        )
         sizes = [
             weights[0].new_tensor(size) if isinstance(size, float) else size
             for size in self._optimizer.relative_step_sizes()
@@ -118,9 +127,9 @@ class MemberTraining:
         self.model.eval()
         everything = torch.arange(len(test.labels))
         labels = test.labels.cpu().numpy()
-        log_p = evaluate.log_probabilities(self._forward, self._evaluation(everything, test))
+        log_p = self._in_batches(lambda: evaluate.log_probabilities(self._forward, self._evaluation(everything, test)))
         some = everything[:: -(-len(everything) // GRADIENT_IMAGES)]
-        smoothness = evaluate.input_gradient_norm(self._forward, self._evaluation(some, test))
+        smoothness = self._in_batches(lambda: evaluate.input_gradient_norm(self._forward, self._evaluation(some, test)))
         transposed = transposed_groups(self.model)
         return describe_network(self.weights, self._initial_rms, log_p, labels, smoothness, transposed)
 
@@ -133,11 +142,25 @@ class MemberTraining:
             pixels = augment(pixels, self._augmentations, self._generator)
         return self._normalization.apply(pixels), source.labels.index_select(0, indices)
 
-    def _evaluation(self, indices: Tensor, source: DeviceImages | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def _in_batches(self, ask: Callable[[], T]) -> T:
+        """What `ask` finds over evaluation batches, which are halved as long as one of them takes too much memory."""
+        while True:
+            try:
+                return ask()
+            except Exception as error:
+                if not is_out_of_memory(error) or self._most == 1:
+                    raise
+            self._most = max(1, min(self._most, self._evaluation_size) // 2)
+
+    @property
+    def _evaluation_size(self) -> int:
+        """Images of an evaluation batch."""
         _, height, width = self._source.images.shape[1:]
         pixels = _EVALUATION_PIXELS.get(self.device.type, 1 << 22)
-        size = max(32, min(2048, pixels // (height * width)))
-        for part in torch.split(indices.to(self.device), size):
+        return min(self._most, max(32, pixels // (height * width)))
+
+    def _evaluation(self, indices: Tensor, source: DeviceImages | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in torch.split(indices.to(self.device), self._evaluation_size):
             yield self._batch(part, source)
 
     def _forward(self, images: Tensor) -> Tensor:

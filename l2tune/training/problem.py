@@ -16,7 +16,7 @@ from torch import nn
 
 from l2tune.data.folds import Fold
 from l2tune.data.images import ImageData
-from l2tune.errors import UserError
+from l2tune.errors import UserError, is_out_of_memory
 from l2tune.models.check import check_factory
 from l2tune.models.registry import ModelFactory
 from l2tune.penalty.forms import l1_ratio_of, make_form
@@ -164,12 +164,23 @@ class Problem:
         some = torch.arange(0, len(self.data.labels), step)
         images = self.normalization_of(some.numpy()).apply(self.data.images[some].to(self.device))
         labels = self.data.labels[some].to(self.device)
-        batches = zip(torch.split(images, 256), torch.split(labels, 256), strict=True)
         network = deepcopy(self.network).to(self.device, self.dtype)
-        return lambda_max(network, self.multipliers, l1_ratio, batches)
+        size = 256
+        while True:
+            batches = zip(torch.split(images, size), torch.split(labels, size), strict=True)
+            try:
+                return lambda_max(network, self.multipliers, l1_ratio, batches)
+            except Exception as error:
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+            size //= 4
 
     def describe(self) -> Mapping[str, Any]:
-        """Plain values worth storing with a study, whatever engine trains."""
+        """Plain values worth storing with a study, whatever engine trains.
+
+        The same seed gives the same bits on the same kind of CPU with the same number of `threads`, which is torch's
+        affair; sums of another number round otherwise.
+        """
         return {
             "device": device_name(self.device),
             "precision": "bfloat16" if self.bfloat16 else str(self.dtype).removeprefix("torch."),

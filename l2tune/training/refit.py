@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from l2tune.errors import UserError
+from l2tune.errors import UserError, innermost, mend
 from l2tune.members import NetworkState
 from l2tune.training.member_training import MemberTraining
 from l2tune.training.pixels import DeviceImages
@@ -44,17 +45,30 @@ class FinalFit:
     nonzero: int
 
 
-def train_on_all(problem: Problem, strength: float, *, seed: int = 0) -> FinalFit:
+def train_on_all(
+    problem: Problem, strength: float, *, seed: int = 0, after_epoch: Callable[[], None] = lambda: None
+) -> FinalFit:
     """Train on all training images for the full schedule; score on the test images.
 
     Args:
         problem: Its folds are not used.
         strength: λ ≥ 0.
         seed: Of the initial weights and the draws.
+        after_epoch: Called between epochs; may raise to end the training.
 
     Raises:
-        UserError: Training diverged, or the problem cannot be trained.
+        UserError: Training diverged or raised an error, memory ran out, or the problem cannot be trained.
     """
+    try:
+        return _train_on_all(problem, strength, seed, after_epoch)
+    except UserError:
+        raise
+    except Exception as error:
+        fix = mend(error, "choose another λ, or mend the network")
+        raise UserError(f"training failed at λ = {strength:g} ({innermost(error)})", "fit", fix) from error
+
+
+def _train_on_all(problem: Problem, strength: float, seed: int, after_epoch: Callable[[], None]) -> FinalFit:
     data, device = problem.data, problem.device
     everything = np.arange(len(data.images))
     normalization = problem.normalization_of(everything)
@@ -63,6 +77,7 @@ def train_on_all(problem: Problem, strength: float, *, seed: int = 0) -> FinalFi
     finite = True
     while finite and network.epoch < problem.training.epochs:
         finite = network.train_epoch()
+        after_epoch()
     train_loss, train_error = network.scores(network.train)
     test = DeviceImages.of(data.test_images, data.test_labels, device)
     test_loss, test_error = network.scores(torch.arange(len(data.test_labels)), test)

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from l2tune.errors import TrialFailed
+from l2tune.errors import TrialFailed, is_out_of_memory, out_of_memory_line
 from l2tune.members import EpochScores, Member, Run
 from l2tune.training.member_training import MemberTraining
 from l2tune.training.pixels import DeviceImages
@@ -69,8 +68,11 @@ class SequentialRun:
         for member in list(self._active):
             try:
                 scores = self._train(member)
-            except torch.OutOfMemoryError as error:
-                raise TrialFailed(f"out of memory on the device ({str(error).splitlines()[0]})") from error
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._active.clear()
+                raise TrialFailed(out_of_memory_line(error)) from error
             found.append(scores)
             if scores.diverged or self._epoch == self._epochs:
                 del self._active[member]

@@ -93,7 +93,7 @@ def test_running_and_finished_trials_are_shown_as_they_come(storage: str, make_s
     begin(study, 1e-2, worker=second)
     display, stream = display_of()
     clock = Clock()
-    follower = Follower(study, display, now=clock)
+    follower = Follower(Telling(study, now=clock), display, now=clock)
     follower.poll()
     assert text_of(stream) == "", "what was finished before is no news"
     clock.seconds = 30
@@ -136,7 +136,7 @@ def test_the_time_left_runs_down_and_is_shared_by_those_alive(storage: str, make
 def test_trials_that_failed_are_told_and_copies_are_not(storage: str, make_study: MakeStudy) -> None:
     study = study_in(storage, make_study, 0.0)
     display, stream = display_of()
-    follower = Follower(study, display)
+    follower = Follower(Telling(study), display)
     follower.poll()
     for mark in (True, "copy", None):
         trial = begin(study, 1e-3, 0)
@@ -155,7 +155,7 @@ def test_a_poll_that_finds_nothing_new_fits_no_curve(
 ) -> None:
     study = study_in(storage, make_study, *SURE)
     trial = begin(study, 1e-2, 0)
-    follower = Follower(study, display_of()[0])
+    follower = Follower(Telling(study), display_of()[0])
     follower.poll()
 
     def refuse(*args: object, **kwargs: object) -> None:
@@ -165,7 +165,7 @@ def test_a_poll_that_finds_nothing_new_fits_no_curve(
     write_beat(study, trial, 1)  # a first beat is a new key
     with pytest.raises(AssertionError):
         follower.poll()
-    follower = Follower(study, display_of()[0])
+    follower = Follower(Telling(study), display_of()[0])
     monkeypatch.undo()
     follower.poll()
     monkeypatch.setattr("l2tune.commands.telling.read_state", refuse)
@@ -260,7 +260,7 @@ def test_a_storage_that_fails_is_asked_again(
         run("watch", "constructed", "--storage", storage)
     assert ended.value.code == 0
     first, second, _ = capsys.readouterr().out.splitlines()
-    assert first == "the storage failed ([Errno 28] No space); trying again every 2 s, until Ctrl-C"
+    assert first == "the storage failed (No space); trying again every 2 s, until Ctrl-C"
     assert second == "the storage answers again"
 
 
@@ -297,7 +297,7 @@ def test_live_lines_never_wrap(storage: str, make_study: MakeStudy, width: int) 
     begin(study, 1e-3, 0, worker=Worker(host="h" * 90 + "\x1b[31m\n", pid=1))
     display, stream = display_of(terminal=True, width=width)
     with display:
-        follower = Follower(study, display)
+        follower = Follower(Telling(study), display)
         follower.poll()
         assert len(follower.lines()) == 3
     drawn = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", text_of(stream))
@@ -330,7 +330,7 @@ def test_progress_tells_the_fit_and_the_time_left(
 def test_a_part_of_a_comparison_says_which(storage: str, make_study: MakeStudy) -> None:
     study = study_in(storage, make_study, 0.0)
     display, stream = display_of(encoding="ascii")
-    follower = Follower(study, display, part="l2")
+    follower = Follower(Telling(study), display, part="l2")
     follower.poll()
     trial = begin(study, 1e-3, *range(5))
     study.tell(trial, 0.5)
@@ -347,7 +347,9 @@ def test_comparisons_are_followed_together(
     from l2tune.records.comparison import join_comparison
 
     for form in ("l2", "l1"):
-        study = study_in(storage, make_study, *SURE, name=f"both-{form}", settings={"penalty": form, "lambda_range": (1e-6, 1.0)})
+        study = study_in(
+            storage, make_study, *SURE, name=f"both-{form}", settings={"penalty": form, "lambda_range": (1e-6, 1.0)}
+        )
         join_comparison(study, "both", ("l2", "l1"))
     monkeypatch.setattr(command.time, "sleep", lambda seconds: None)
     with pytest.raises(SystemExit) as ended:
@@ -379,7 +381,7 @@ def test_about() -> None:
 def test_diverged_folds_are_told(storage: str, make_study: MakeStudy) -> None:
     study = study_in(storage, make_study, 0.0)
     display, stream = display_of()
-    follower = Follower(study, display)
+    follower = Follower(Telling(study), display)
     follower.poll()
     trial = begin(study, 1.0)
     trial.set_user_attr("l2tune:fold:0", asdict(replace(RECORD, diverged=True, val_loss=None)))

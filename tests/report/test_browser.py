@@ -236,3 +236,32 @@ def test_the_dashboard_shows_the_pareto_front_of_underfit_and_overfit(browser: B
         page.wait_for_selector("text=Pareto")
         page.wait_for_selector(".main-svg >> text=underfit: training loss")
         page.wait_for_selector(".main-svg >> text=overfit: validation − training loss")
+
+
+def test_the_dashboard_s_own_page_may_write_and_another_may_not(browser: Browser, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/l2tune.db"
+    for name in ("first", "second"):
+        optuna.create_study(storage=storage, study_name=name)
+    send = "([url, method, body, mode]) => fetch(url, {method, body, mode}).then(a => a.status, () => 'no answer')"
+    with dashboard(storage, tmp_path) as address:
+        root = address.removesuffix("/dashboard/studies/1")
+        evil = tmp_path / "evil.html"
+        evil.write_text(f"<form method=post action='{root}/api/studies/1/rename' enctype=text/plain></form>")
+        page = browser.new_context().new_page()
+        page.goto(evil.as_uri())
+        stolen = '{"study_name": "stolen"}'
+        assert page.evaluate(send, [f"{root}/api/studies/1/rename", "POST", stolen, "no-cors"]) == "no answer"
+        with page.expect_response("**/rename") as answered:
+            page.evaluate("document.forms[0].submit()")
+        assert answered.value.status == 403
+        assert optuna.get_all_study_names(storage) == ["first", "second"]
+
+        page.goto(f"{address}/note")
+        page.get_by_role("button").nth(5).click()  # the pencil
+        page.locator("textarea").first.fill("a note of mine")
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_selector("p >> text=a note of mine")
+        page.reload()
+        page.wait_for_selector("p >> text=a note of mine")
+        assert page.evaluate(send, [f"{root}/api/studies/2", "DELETE", "{}", "same-origin"]) == 204
+        assert optuna.get_all_study_names(storage) == ["first"]

@@ -247,7 +247,8 @@ def test_parts_of_the_baseline_become_one_whole_trial() -> None:
     assert [trial.strength for worker in workers for trial in worker.active] == [0.0] * 3
     while at_work := [worker for worker in workers if worker.begin() is Step.BEGUN]:
         for worker in at_work:
-            worker.advance()
+            if worker.active:
+                worker.advance()
     folds = [m.fold for m in trainer.members if m.strength == 0]
     assert sorted(folds) == list(range(5)), "each fold once"
     whole = [t for t in study.trials if strength_of(t) == 0 and t.state == TrialState.COMPLETE]

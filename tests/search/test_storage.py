@@ -1,12 +1,17 @@
 import os
+import socket
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
-import psycopg2
+import psycopg
 import pytest
+import sqlalchemy
+from optuna._imports import _LazyImport
+from optuna.storages import RDBStorage
 
-from l2tune.errors import UserError
+from l2tune.errors import StorageFailed, UserError
 from l2tune.search.storage import delete_study, load_study, open_storage, open_study, study_exists
 from l2tune.settings import build
 
@@ -91,8 +96,8 @@ def write_strange_files(folder: Path) -> None:
         ("other.db", "is another program's database; give a file that a search wrote, or a new name"),
         ("school.db", "is another program's database; give a file that a search wrote, or a new name"),
         ("broken.db", ""),
-        ("broken.log", "cannot be opened ("),
-        ("strange.log", "cannot be opened ("),
+        ("broken.log", "line 2 is no entry of a journal (Invalid control character); bring back a copy of the file"),
+        ("strange.log", "line 1 is no entry of a journal (unknown operation 'twelve'); bring back a copy of the file"),
         ("other.log", "is not a journal; give a file that Optuna's journal wrote, or a new name"),
         ("dir.db", "is a folder; give a file in it"),
         ("pipe.db", "is no ordinary file; give a file"),
@@ -137,31 +142,135 @@ def test_names_with_braces_and_sqlite_options_are_taken_as_they_are(tmp_path: Pa
     ("url", "line"),
     [
         (
-            "postgresql+psycopg2://bob:{hunter2}@db/l2",
-            "--storage postgresql+psycopg2://bob@db/l2: cannot be opened (no route to "
-            "postgresql+psycopg2://bob@db/l2 …)",
+            "postgresql+psycopg://bob:{hunter2}@db/l2",
+            "--storage postgresql+psycopg://bob@db/l2: cannot be opened (no route to postgresql+psycopg://bob@db/l2 …)",
         ),
         (
-            "postgresql+psycopg2://bob:hun@ter2@db/l2",
-            "--storage postgresql+psycopg2://bob@db/l2: cannot be opened (OperationalError); "
+            "postgresql://bob:hunter2@db/l2",
+            "--storage postgresql://bob@db/l2: cannot be opened (no route to postgresql://bob@db/l2 …)",
+        ),
+        (
+            "postgresql+psycopg://bob:hun@ter2@db/l2",
+            "--storage postgresql+psycopg://bob@db/l2: cannot be opened (OperationalError); "
             "write an @ inside the password or a name as %40",
         ),
         ("nothing://bob:hunter2@db/l2", "--storage nothing://bob@db/l2: is no storage URL; give sqlite:///FILE.db or "),
+        ("grpc://bob:hunter2@db:13000", "--storage grpc://bob@db:13000: names no server; write grpc://HOST:PORT"),
         ("bob:hunter2@db/l2", "--storage bob@db/l2: is no storage URL; give a path ending in .db or .log, or a URL"),
     ],
 )
 def test_no_password_is_printed(url: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*words: object, **named: object) -> None:
-        raise psycopg2.OperationalError(f"no route to {url} {url.split(':')[2].rpartition('@')[0]}")
+        raise psycopg.OperationalError(f"no route to {url} {url.split(':')[2].rpartition('@')[0]}")
 
-    monkeypatch.setattr(psycopg2, "connect", connect)
+    monkeypatch.setattr(psycopg, "connect", connect)
     assert refusal(url).startswith(line)
 
 
-def test_a_driver_that_is_not_installed_is_named() -> None:
-    line = refusal("mysql+nothing://bob:hunter2@db/l2") + refusal("mysql://bob:hunter2@db/l2")
-    assert "needs a package that is not installed (No module named 'MySQLdb'); install it with pip" in line
+@pytest.mark.parametrize(
+    ("url", "package", "fix"),
+    [
+        ("postgres://bob:hunter2@db/l2", "psycopg", "pip install 'l2tune[postgresql]'"),
+        ("postgresql://bob:hunter2@db/l2", "psycopg", "pip install 'l2tune[postgresql]'"),
+        ("postgresql+psycopg2://bob:hunter2@db/l2", "psycopg2", "install it with pip"),
+        ("mysql://bob:hunter2@db/l2", "pymysql", "pip install 'l2tune[mysql]'"),
+        ("mariadb://bob:hunter2@db/l2", "pymysql", "pip install 'l2tune[mysql]'"),
+        ("mysql+mysqldb://bob:hunter2@db/l2", "MySQLdb", "install it with pip"),
+        ("grpc://db:13000", "grpc", "pip install 'l2tune[grpc]'"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(
+    url: str, package: str, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    if package == "grpc":
+        monkeypatch.setattr("optuna.storages._grpc.client.grpc", _LazyImport("grpc"))
+        monkeypatch.delitem(sys.modules, "optuna.storages._grpc.auto_generated.api_pb2_grpc", raising=False)
+        monkeypatch.setattr(
+            "optuna.storages._grpc.client.api_pb2_grpc",
+            _LazyImport("optuna.storages._grpc.auto_generated.api_pb2_grpc"),
+        )
+    line = refusal(url)
+    assert "needs a package that is not installed (" in line
+    assert package in line
+    assert line.endswith(f"; {fix}")
     assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "url", ["grpc://", "grpc://db", "grpc://db:x", "grpc://db:13000/studies", "grpc://db:13000?a=b", "grpc://db:99999"]
+)
+def test_a_proxy_is_a_host_and_a_port(url: str) -> None:
+    assert refusal(url).endswith(": names no server; write grpc://HOST:PORT")
+
+
+@pytest.mark.parametrize("url", ["postgresql://bob@127.0.0.1:1/l2", "mysql://bob@127.0.0.1:1/l2"])
+def test_a_server_that_is_not_there_is_one_line(url: str) -> None:
+    line = refusal(url)
+    assert line.startswith(f"--storage {url}: cannot be opened (")
+    assert "Connection refused" in line
+    assert "\n" not in line
+
+
+def test_a_proxy_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("l2tune.search.storage._ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
+        for port in (1, silent.getsockname()[1]):
+            assert refusal(f"grpc://127.0.0.1:{port}") == (
+                f"--storage grpc://127.0.0.1:{port}: no gRPC server has answered for 0.2 s; "
+                "start the proxy there (optuna.storages.run_grpc_proxy_server)"
+            )
+
+
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        ("UPDATE trial_user_attributes SET value_json = '{x'", "(JSONDecodeError: Expecting property name enclosed in"),
+        ("UPDATE trials SET state = 'DONE'", "(LookupError: 'DONE' is not among the defined enum values."),
+        ("UPDATE trial_params SET distribution_json = '{}'", "(KeyError: 'type')"),
+        ("UPDATE trial_user_attributes SET value_json = CAST(x'ff' AS TEXT)", "(Could not decode to UTF-8 column"),
+    ],
+)
+def test_what_another_program_has_spoiled_in_a_database_is_one_line(tmp_path: Path, statement: str, line: str) -> None:
+    study = open_study(open_storage(f"{tmp_path}/s.db"), build({"study": "mine"}))
+    trial = study.ask()
+    trial.set_user_attr("attribute", 1)
+    trial.suggest_float("x", 0, 1)
+    study.tell(trial, 1.0)
+    with closing(sqlite3.connect(tmp_path / "s.db")) as other:
+        other.execute(statement)
+        other.commit()
+    with pytest.raises(StorageFailed) as caught:
+        load_study(open_storage(f"{tmp_path}/s.db", must_exist=True), "mine").get_trials()
+    assert str(caught.value).startswith(f"--storage {tmp_path}/s.db: cannot be read or written {line}")
+    assert not caught.value.under_way
+
+
+def test_a_database_that_was_removed_is_missed_by_its_name(tmp_path: Path) -> None:
+    study = open_study(open_storage(f"{tmp_path}/s.db"), build({"study": "mine"}))
+    (tmp_path / "s.db").unlink()
+    with pytest.raises(
+        StorageFailed, match=r"\(the file was removed or renamed\); what it holds is kept: bring it back"
+    ):
+        study.set_user_attr("a", 1)
+
+
+def test_a_database_on_a_full_disk_keeps_what_it_holds(tmp_path: Path) -> None:
+    storage = open_storage(f"{tmp_path}/s.db")
+    study = open_study(storage, build({"study": "mine"}))
+    assert isinstance(storage.backend, RDBStorage)
+
+    @sqlalchemy.event.listens_for(storage.backend.engine, "checkout")
+    def fill(connection: sqlite3.Connection, *others: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # no more than there are
+
+    with pytest.raises(
+        StorageFailed, match=r"\(database or disk is full\); what it holds is kept: free the disk, then"
+    ):
+        study.set_user_attr("long", "x" * 10**6)
+    assert load_study(open_storage(f"{tmp_path}/s.db"), "mine").user_attrs == {}
 
 
 def test_reading_commands_do_not_create_a_storage(tmp_path: Path) -> None:

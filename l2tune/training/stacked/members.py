@@ -6,11 +6,12 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 
+from l2tune.errors import is_out_of_memory
 from l2tune.members import EpochScores, Member
 from l2tune.training.draws import Seeded
 from l2tune.training.stacked.batches import Stream
@@ -89,8 +90,11 @@ class StackedMembers:
         images = [len(fold.train) for fold in problem.whole.folds]
         members = sorted(members, key=lambda m: (images[m.fold], m.fold, m.seed))  # shorter streams first
         state: State = {}
-        with suppress(torch.OutOfMemoryError):
+        try:
             state = initial_state(problem, members, problem.device)
+        except Exception as error:
+            if not is_out_of_memory(error) or problem.device.type == "cpu":
+                raise
         if not state:
             collect(problem.device)
             state = initial_state(problem, members, torch.device("cpu"))
@@ -115,8 +119,9 @@ class StackedMembers:
         try:
             self._keep(kept)
             return
-        except torch.OutOfMemoryError:  # two copies at once do not fit
-            pass
+        except Exception as error:  # two copies at once do not fit
+            if not is_out_of_memory(error):
+                raise
         self.park()
         self._keep(kept)
 
@@ -184,8 +189,8 @@ class StackedMembers:
                     estimates = evaluation.first_estimates(unpenalized, epoch)
                     networks = evaluation.networks() if last else {}
                 break
-            except torch.OutOfMemoryError:
-                if problem.evaluation_size(len(self.members)) == FEWEST_IMAGES:
+            except Exception as error:
+                if not is_out_of_memory(error) or problem.evaluation_size(len(self.members)) == FEWEST_IMAGES:
                     raise
             problem.limits.evaluation_pixels //= 2
             collect(problem.device)
@@ -257,10 +262,8 @@ class StackedMembers:
                 lambda given: training_step(problem, state, layout, given, first, last, fused=True), inputs
             )
             return
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            if not self._capture.failed:
+            if is_out_of_memory(error) or not self._capture.failed:
                 raise
             reason = str(error).splitlines()[0]
         warnings.warn(f"the training step is not captured ({reason})", RuntimeWarning, stacklevel=2)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from l2tune.errors import UserError
+from l2tune.errors import UserError, is_out_of_memory
 from l2tune.penalty.forms import Factor, Form, along, make_form
 from l2tune.settings import PenaltySettings, TrainingSettings
 from l2tune.training.optimizers import is_adam, momentum_gain
@@ -103,7 +103,7 @@ class StackedOptimizer:
                 self._fused(*arguments)
                 return
             except Exception as error:  # before anything was changed: it is compiling that fails
-                if isinstance(error, torch.OutOfMemoryError):
+                if is_out_of_memory(error):
                     raise
                 warnings.warn(
                     f"the optimizer's step is not compiled ({type(error).__name__})", RuntimeWarning, stacklevel=2

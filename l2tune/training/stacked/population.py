@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from l2tune.errors import TrialFailed
+from l2tune.errors import TrialFailed, is_out_of_memory, out_of_memory_line
 from l2tune.members import EpochScores, Member
 from l2tune.training.problem import Problem
 from l2tune.training.stacked.capture import collect
@@ -86,6 +86,20 @@ class PopulationRun:
         return self
 
     def __next__(self) -> Sequence[EpochScores]:
+        try:
+            return self._next()
+        except Exception as error:  # also where members are begun, left out, or split
+            if not is_out_of_memory(error):
+                raise
+            raise TrialFailed(out_of_memory_line(error)) from error
+
+    def drop(self, members: Sequence[Member]) -> None:
+        given_up = set(members)
+        self._waiting = [member for member in self._waiting if member not in given_up]
+        for population in self._populations:
+            population.drop(members)
+
+    def _next(self) -> Sequence[EpochScores]:
         if self._waiting:
             self._populations, self._waiting = populate(self._problem, self._waiting, self._size), []
             self._parking = self._size is None and len(self._populations) > 1
@@ -116,22 +130,17 @@ class PopulationRun:
             self._populations = []
         return sorted(found, key=lambda scores: self._order[scores.member])
 
-    def drop(self, members: Sequence[Member]) -> None:
-        given_up = set(members)
-        self._waiting = [member for member in self._waiting if member not in given_up]
-        for population in self._populations:
-            population.drop(members)
-
     def _advance(self, population: StackedMembers) -> list[EpochScores] | None:
         """Train and score an epoch; None if the device ran out of memory."""
         try:
             population.unpark()
             population.train_epoch()
             return population.scores(self._epoch)
-        except torch.OutOfMemoryError as error:
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
             if len(population.members) == 1:
-                first = (str(error).splitlines() or [""])[0]
-                raise TrialFailed(f"out of memory on the device ({first})") from error
+                raise TrialFailed(out_of_memory_line(error)) from error
         return None
 
 
@@ -180,7 +189,9 @@ def _measure_member(problem: StackedProblem, member: Member) -> float:
     try:
         stream.draw_epoch()
         probe.train_epoch(batches=1)
-    except torch.OutOfMemoryError:
-        return float("inf")
+    except Exception as error:
+        if is_out_of_memory(error):
+            return float("inf")
+        raise
     activations = torch.cuda.max_memory_allocated(device) - before - state
     return float(state + activations * (2 if problem.limits.captured else 1))

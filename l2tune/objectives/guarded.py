@@ -1,0 +1,78 @@
+"""Training as an objective asks for it: what a network or a user's function raises, and how long it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from l2tune.errors import (
+    FitFailed,
+    TookTooLong,
+    TrialFailed,
+    UserError,
+    innermost,
+    is_out_of_memory,
+    out_of_memory_line,
+)
+from l2tune.members import Member
+from l2tune.training.time_limit import time_limit
+
+
+class Training:
+    """Members in training, step by step.
+
+    Args:
+        fit_timeout: Seconds that one member may take; several trained together may take as much each. None for any.
+        told: Raise whatever training raises as `TrialFailed`; else it comes out as it is.
+        on_stuck: As of `time_limit`.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        fit_timeout: float | None,
+        *,
+        told: bool,
+        on_stuck: Callable[[str], None] | None,
+    ) -> None:
+        self._members, self._told, self._on_stuck = members, told, on_stuck
+        self._left = None if fit_timeout is None else fit_timeout * max(1, len(members))
+        fits = "a fit" if len(members) == 1 else f"{len(members)} fits together"
+        self._too_long = "" if fit_timeout is None else f"{fits} took longer than {self._left:g} s"
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Train inside; the time spent outside does not count.
+
+        Raises:
+            TookTooLong: The members' time is over.
+            TrialFailed: Where that is asked for, and memory ran out; `FitFailed` where training raised anything else.
+        """
+        began = time.monotonic()
+        try:
+            with time_limit(self._left, f"{self._too_long}{_where(self._members)}", self._on_stuck):
+                yield
+        except TookTooLong as error:
+            error.line = self._too_long
+            raise
+        except (KeyboardInterrupt, UserError, TrialFailed):
+            raise
+        except BaseException as error:  # `sys.exit()` in a user's function is no reason to end without a word
+            if not self._told:
+                raise
+            if is_out_of_memory(error):
+                raise TrialFailed(out_of_memory_line(error)) from error
+            raise FitFailed(f"{innermost(error)}{_where(self._members)}") from error
+        finally:
+            if self._left is not None:
+                self._left = max(1e-3, self._left - (time.monotonic() - began))
+
+
+def _where(members: Sequence[Member]) -> str:
+    """At which λ, where there is one."""
+    strengths, folds = {m.strength for m in members}, {m.fold for m in members}
+    if len(strengths) != 1:
+        return ""
+    fold = f", fold {folds.pop() + 1}" if len(folds) == 1 else ""
+    return f" at λ = {strengths.pop():g}{fold}"

@@ -1,0 +1,215 @@
+"""`l2tune search --workers` and `l2tune worker`: real processes, which are killed, suspended and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from l2tune.records.fold_record import fold_records
+from l2tune.records.observations import strength_of
+from l2tune.search.storage import open_storage
+
+STORAGE = "s.db"
+QUICK = ("--storage", STORAGE, "--subset", "200", "--folds", "3", "--model", "linear", "--study", "digits")
+SHORT, LONG = ("--epochs", "6"), ("--epochs", "200")
+RANDOM = ("--sampler", "random", "--pruner", "none", "--trials", "6")
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start `l2tune` in the test's folder; what is left at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str, **environment: str) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "l2tune", *words],
+                cwd=tmp_path,
+                env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                # a command that a script starts in the background ignores Ctrl-C
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        )
+        return started[-1]
+
+    yield begin
+    for process in started:
+        for victim in [*children(process.pid), process.pid]:
+            if process.poll() is None or victim != process.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+        process.communicate(timeout=60)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(word) for word in found.stdout.split()]
+
+
+def study_in(folder: Path, name: str = "digits") -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=open_storage(str(folder / STORAGE)))
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
+    """Wait until something holds; a study that is not there yet does not hold."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(Exception):
+            if condition():
+                return
+        time.sleep(0.05)
+    pytest.fail(f"{what} did not come")
+
+
+def finished(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+    """What an ended process has printed."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    assert "Traceback" not in err
+    return out, err
+
+
+def check_complete(folder: Path, trials: int = 6, folds: int = 3) -> None:
+    """Each λ has all its folds, each fold was trained once, nothing is left under way."""
+    study = study_in(folder)
+    states = {t.state for t in study.trials}
+    assert not states & {TrialState.RUNNING, TrialState.WAITING}
+    trained = [
+        (strength_of(t), fold) for t in study.trials for fold, r in fold_records(t).items() if r.reused_from is None
+    ]
+    assert len(trained) == len(set(trained)) == trials * folds, "no fold twice, none lost"
+    assert {strength_of(t) for t in study.trials if t.state == TrialState.COMPLETE} == {s for s, _ in trained}
+    assert (folder / "runs/digits/results.json").is_file()
+
+
+def test_two_workers_search_what_one_would_have(tmp_path: Path, start: Start) -> None:
+    _, err = finished(start("search", *QUICK, *RANDOM, *SHORT, "--workers", "2"))
+    assert "2 workers" in err
+    check_complete(tmp_path)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_fit_repeated(tmp_path: Path, start: Start) -> None:
+    search = start("search", *QUICK, *RANDOM, *LONG, "--workers", "2")
+    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    wait_for(lambda: len(children(search.pid)) == 2, "two workers")
+    os.kill(children(search.pid)[0], signal.SIGKILL)
+    _, err = finished(search)
+    assert "has died (SIGKILL): another takes its place" in err
+    check_complete(tmp_path)
+
+
+def test_ctrl_c_ends_all_workers_in_good_order(tmp_path: Path, start: Start) -> None:
+    search = start("search", *QUICK, *RANDOM, "--workers", "2", *LONG)
+    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    workers = children(search.pid)
+    search.send_signal(signal.SIGINT)
+    _, err = finished(search, 130)
+    assert "interrupted" in err
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+    assert not study_in(tmp_path).get_trials(states=(TrialState.RUNNING,))
+    finished(start("search", *QUICK, *RANDOM, "--workers", "2", *LONG))
+    check_complete(tmp_path)
+
+
+def test_a_coordinator_that_is_killed_leaves_no_worker_and_can_be_started_again(tmp_path: Path, start: Start) -> None:
+    search = start("search", *QUICK, *RANDOM, "--workers", "2", *LONG)
+    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    workers = children(search.pid)
+    search.kill()
+
+    def gone() -> bool:
+        return not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+    wait_for(gone, "the end of the workers")
+    assert not study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "they put down what they were at"
+    finished(start("search", *QUICK, *RANDOM, "--workers", "2", *LONG))
+    check_complete(tmp_path)
+
+
+def test_a_restarted_container_takes_up_the_trial_that_it_left(tmp_path: Path, start: Start) -> None:
+    """The same host, and in a name space of its own the same process number."""
+    container = ("unshare", "-pf", "--mount-proc", "--kill-child")
+    probe = subprocess.run([*container, "true"], capture_output=True)
+    if probe.returncode:
+        assert not os.environ.get("L2TUNE_CI"), "unshare does not work here"
+        pytest.skip("unshare does not work here")
+    words = [*container, sys.executable, "-m", "l2tune", "search", *QUICK, *RANDOM, *LONG]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    first.kill()
+    first.communicate(timeout=60)
+    wait_for(lambda: study_in(tmp_path).trials, "the storage")
+    assert study_in(tmp_path).get_trials(states=(TrialState.RUNNING,))
+    again = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert "under way: waiting for a sign of life" in again.stderr
+    check_complete(tmp_path)
+
+
+def test_a_suspended_worker_that_wakes_drops_what_another_has_taken_over(tmp_path: Path, start: Start) -> None:
+    slow = start("search", *QUICK, *RANDOM, *LONG)
+    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    slow.send_signal(signal.SIGSTOP)
+    _, err = finished(start("worker", "digits", "--storage", STORAGE))
+    assert "waiting for a sign of life" in err
+    assert all(t.state.is_finished() for t in study_in(tmp_path).trials)
+    slow.send_signal(signal.SIGCONT)
+    _, err = finished(slow)
+    assert "was taken over by another worker" in err
+    check_complete(tmp_path)
+
+
+def test_workers_join_a_search_that_trains_nothing_itself(tmp_path: Path, start: Start) -> None:
+    search = start("search", *QUICK, *RANDOM, *SHORT, "--workers", "0")
+    wait_for(lambda: study_in(tmp_path).trials, "the study")
+    workers = [start("worker", "digits", L2TUNE_STORAGE=STORAGE) for _ in range(2)]
+    for process in (*workers, search):
+        finished(process)
+    check_complete(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("worker", "nobody"), "l2tune: 'nobody': no such study in this storage; it holds 'digits'"),
+        (("search", "--workers", "few"), "l2tune: --workers: 'few' is no number of workers; give auto, or 0 to 1024"),
+        (("search", "--workers", "-1"), "l2tune: --workers: '-1' is no number of workers; give auto, or 0 to 1024"),
+    ],
+)
+def test_what_cannot_work_is_one_line(tmp_path: Path, start: Start, words: tuple[str, ...], line: str) -> None:
+    finished(start("search", *QUICK, "--trials", "1", "--epochs", "1", "--quiet"))
+    _, err = finished(start(*words, "--storage", STORAGE), 2)
+    assert err.strip() == line
+
+
+def test_a_worker_refuses_other_images_and_another_version(tmp_path: Path, start: Start) -> None:
+    finished(start("search", *QUICK, "--trials", "1", "--epochs", "1", "--quiet"))
+    study = study_in(tmp_path)
+    data = study.user_attrs["l2tune:data"]
+    study.set_user_attr("l2tune:data", data | {"fingerprint": "0" * 64})
+    _, err = finished(start("worker", "digits", "--storage", STORAGE), 2)
+    assert err.strip() == ("l2tune: study 'digits': the images have changed since the search; search again on these")
+    study.set_user_attr("l2tune:data", data)
+    study.set_user_attr("l2tune:versions", study.user_attrs["l2tune:versions"] | {"l2tune": "0.0.1"})
+    _, err = finished(start("worker", "digits", "--storage", STORAGE), 2)
+    assert err.startswith("l2tune: study 'digits': was begun with l2tune 0.0.1, this is ")
