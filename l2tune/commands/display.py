@@ -41,7 +41,7 @@ class Display:
             self._area.stop()
 
     def say(self, line: str, part: str = "", *, always: bool = False) -> None:
-        """Print a line that stays.
+        """Print a line that stays; in a terminal it is broken between words.
 
         Args:
             part: Which part of the whole it is about.
@@ -50,7 +50,7 @@ class Display:
         if line and (always or not self._quiet):
             line = f"{part}: {line}" if part else line
             console = Console(stderr=self._console.stderr, highlight=False) if self._quiet else self._console
-            console.print(self.shown(line), markup=False, emoji=False, soft_wrap=True)
+            console.print(self.shown(line), markup=False, emoji=False, soft_wrap=not console.is_terminal)
 
     def show(self, lines: Sequence[RenderableType], part: str = "") -> None:
         """Draw a part's lines anew; those of the other parts stay as they are. Each is cut where the terminal ends."""

@@ -36,6 +36,7 @@ class Follower:
         self._heard: dict[int, tuple[object, float, bool]] = {}
         self._told: set[int] | None = None
         self._state: SearchState | None = None
+        self._active: float | None = None
 
     def poll(self) -> list[FrozenTrial]:
         """Read the storage once: print what is new, draw the live lines anew.
@@ -58,6 +59,10 @@ class Follower:
             self._told.add(trial.number)
             self._display.say(line, self._part)
         self._display.say(self._telling.widening(), self._part)
+        if state.training:
+            self._active = self._now()
+        between = self._active is not None and self._now() - self._active < GRACE_SECONDS
+        self._telling.idle = "choosing the next λ" if between else "nothing is in training"
         self._state = state
         self._display.show(self.lines(), self._part)
         return ended

@@ -20,6 +20,7 @@ from l2tune.records.observations import known_parameter, strength_of
 from l2tune.records.study import fold_count, metric_of, penalty_of, search_range
 from l2tune.search.activity import activity
 from l2tune.search.outlook import seconds_left
+from l2tune.search.sampler import FIRST_PLACES
 from l2tune.search.state import Plan, SearchState, read_state
 
 
@@ -33,6 +34,7 @@ class Telling:
         now: Seconds on a clock of this process.
 
     Attributes:
+        idle: As given.
         state: Where the search stood when it was last read; None before.
     """
 
@@ -48,25 +50,26 @@ class Telling:
         self.study = study
         self.state: SearchState | None = None
         self._plan = Plan.stored(study) if plan is None else plan
-        self._deadline, self._idle, self._now = deadline, idle, now
+        self._deadline, self._now, self.idle = deadline, now, idle
         self._range: tuple[float, float] | None = None
         self._seconds: float | None = None
         self._read_at = now()
         self._known: object = None
 
-    def read(self, trials: Sequence[FrozenTrial] | None = None, *, workers: int = 1) -> SearchState:
+    def read(self, trials: Sequence[FrozenTrial] | None = None, *, workers: int | None = None) -> SearchState:
         """Look where the search stands, if any trial has gone on since the last time.
 
         Args:
             trials: As they were read before; by default as they are now.
-            workers: How many train at once.
+            workers: How many train at once; by default all that have a trial.
         """
         trials = self.study.get_trials(deepcopy=False) if trials is None else trials
         known = workers, [(t.state, len(t.user_attrs), len(t.intermediate_values), len(t.params)) for t in trials]
         if self.state is None or known != self._known:
             fits = None if self.state is None else self.state.fits
             self.state, self._known = read_state(self.study, self._plan, trials), known
-            self._seconds = seconds_left(self.state, workers)
+            at_work = {t.trial if t.worker is None else t.worker.token for t in self.state.training}
+            self._seconds = seconds_left(self.state, len(at_work) if workers is None else workers)
             if self.state.fits != fits:
                 self._read_at = self._now()
         return self.state
@@ -85,7 +88,7 @@ class Telling:
 
     def why(self) -> str:
         """What the search is doing and why."""
-        return "" if self.state is None else activity(self.state, self._idle)
+        return "" if self.state is None else activity(self.state, self.idle)
 
     def status(self, fits: str) -> list[str]:
         """Two lines: what the search is doing and why; the time left, the fits done, and the best λ so far."""
@@ -94,9 +97,12 @@ class Telling:
     def best(self) -> str:
         """λ_best as the curve has it now, with its interval."""
         state = self.state
-        if state is None or state.curve is None or not len(state.seen.tried):
+        if state is None or state.curve is None or len(state.seen.tried) < len(FIRST_PLACES):
             return ""
-        best = choose_best(state.curve, state.seen.by_strength())
+        costs = state.seen.by_strength()
+        best = choose_best(state.curve, costs)
+        if best not in costs:
+            return ""  # what was not run is no answer
         low, high = state.curve.interval
         return f"best λ so far {format_lambda(best)} (95 %: {format_lambda(low)} to {format_lambda(high)})"
 

@@ -58,10 +58,12 @@ def _race(state: SearchState) -> str:
     """A λ that goes on because it may still win."""
     curve, tried = state.curve, state.seen.tried
     found = [t for t in state.training if t.strength and 0 < t.done < state.seen.folds and t.strength in tried]
-    if not found or curve is None or len(tried) < 2:
+    if not found or curve is None:
         return ""
     strength, rest = found[0].strength, state.seen.folds - found[0].done
     assert strength is not None
+    if len(tried) < 2:
+        return f"λ {format_lambda(strength)}, {_fold(state, found[0])}"
     rivals = [float(s) for s in state.seen.by_strength() if s != strength]
     best = min(rivals, key=lambda s: float(curve.mean(s)[0]))
     more = f"{_count(rest, 'more fold')} at most" if state.plan.settles else _count(rest, "more fold")

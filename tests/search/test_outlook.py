@@ -140,6 +140,12 @@ def test_the_first_looks(make_study: MakeStudy) -> None:
     assert told(study, Plan(40, settles=False)) == "trying λ 1.00e-2"
 
 
+def test_the_first_strength_has_no_rival(make_study: MakeStudy) -> None:
+    study = study_of(make_study, 0.0)
+    add(study, 1e-2, 1, RUNNING)
+    assert told(study) == "λ 1.00e-2, fold 2 of 5"
+
+
 def test_a_new_strength_lies_where_the_minimum_may_lie_or_is_not_said_to(make_study: MakeStudy) -> None:
     study = study_of(make_study, 0.0, 1e-6, 1e-4, 1e-2, 1.0)
     curve = read_state(study, PLAN).curve
