@@ -52,13 +52,13 @@ class Follower:
         state = self._telling.read(trials, workers=self._workers(trials))
         if self._told is None:
             self._told = {trial.number for trial in trials if trial.state.is_finished()}
-            self._telling.widening()
         ended = [trial for trial in trials if trial.state.is_finished() and trial.number not in self._told]
         for trial in ended:
             line = self._telling.ended(trial, live=self._display.live)
             self._told.add(trial.number)
             self._display.say(line, self._part)
-        self._display.say(self._telling.widening(), self._part)
+        if state is not self._state:
+            self._display.say(self._telling.widening(), self._part)
         if state.training:
             self._active = self._now()
         between = self._active is not None and self._now() - self._active < GRACE_SECONDS

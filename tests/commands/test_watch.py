@@ -327,6 +327,21 @@ def test_progress_tells_the_fit_and_the_time_left(
     assert max(map(len, re.split(r"[\r\n]", shown))) <= 80
 
 
+def test_progress_looks_at_what_other_processes_train(
+    make_study: MakeStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make_study(valley, lambda s: 0.1 + s, strengths=(0.0, 1e-4), noise=1e-3)
+    trainer = SimpleNamespace(folds=5, epochs=4)
+    progress = Progress(build({"epochs": 4}), trainer, quiet=False)  # type: ignore[arg-type]
+    with progress.begun(study):
+        assert progress.look() == []
+        study.tell(begin(study, 1e-3, 0, 1, worker=Worker()), state=TrialState.PRUNED)
+        assert [trial.number for trial in progress.look()] == [2]
+        assert progress.look() == []
+    assert progress.summary().startswith("2 fits in ")
+    assert capsys.readouterr().err.count("trial 3: λ 1.00e-3 (weight decay 2.00e-3): given up after 2 of 5 folds") == 1
+
+
 def test_a_part_of_a_comparison_says_which(storage: str, make_study: MakeStudy) -> None:
     study = study_in(storage, make_study, 0.0)
     display, stream = display_of(encoding="ascii")
