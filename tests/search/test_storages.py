@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from optuna.trial import TrialState
 
 from l2tune.records.fold_record import fold_records
 from l2tune.records.observations import strength_of
+from l2tune.search.patience import PatientStorage
 from l2tune.search.storage import load_study, open_storage, study_exists
 
 SEARCH = ("search", "--subset", "120", "--epochs", "1", "--folds", "2", "--sampler", "random", "--pruner", "none")
@@ -42,17 +45,28 @@ def test_two_processes_search_one_study(tmp_path: Path, kind: str, request: pyte
 
 
 def test_a_driver_that_was_named_is_taken(postgresql: str) -> None:
-    url = postgresql.replace("postgresql://", "postgresql+psycopg2://")
+    with opened(postgresql.replace("postgresql://", "postgresql+psycopg2://")) as storage:
+        assert isinstance(storage.backend, RDBStorage)
+        assert storage.backend.engine.driver == "psycopg2"
+        assert not study_exists(storage, "digits")
+
+
+@contextmanager
+def opened(url: str) -> Iterator[PatientStorage]:
+    """A storage, with its connections closed in the end: psycopg warns of those that are not."""
     storage = open_storage(url)
-    assert isinstance(storage.backend, RDBStorage)
-    assert storage.backend.engine.driver == "psycopg2"
-    assert not study_exists(storage, "digits")
+    yield storage
+    storage.remove_session()
+    if isinstance(storage.backend, RDBStorage):
+        storage.backend.engine.dispose()
 
 
 def check_whole(storage: str, *, trials: int) -> None:
     """Every λ once, the baseline too, with both folds."""
-    found = [trial for trial in load_study(open_storage(storage), "digits").trials if trial.state != TrialState.FAIL]
-    assert [trial.state.name for trial in found] == ["COMPLETE"] * trials  # one asked for beyond the last has failed
+    with opened(storage) as found_again:
+        told = load_study(found_again, "digits").trials
+    found = [trial for trial in told if trial.state != TrialState.FAIL]  # one that was asked for beyond the last
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * trials
     assert len({strength_of(trial) for trial in found}) == trials
     assert [sorted(fold_records(trial)) for trial in found] == [[0, 1]] * trials
 
@@ -126,7 +140,8 @@ def test_a_server_that_stays_away_ends_the_search_in_one_line(
     assert last.startswith(f"the storage failed (--storage {postgresql}: does not answer (")
     assert "); it was asked for 0.5 s); what it holds is kept: mend it, then run the same search again; " in last
     assert "Traceback" not in search.said
-    [trial, *_] = load_study(open_storage(postgresql), "digits").trials
+    with opened(postgresql) as storage:
+        [trial, *_] = load_study(storage, "digits").trials
     assert trial.state.name == "COMPLETE"
 
 
