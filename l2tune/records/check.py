@@ -26,10 +26,8 @@ from l2tune.records.keys import (
     PREFIX,
     RANGE,
     REFIT,
-    REFITTING,
     SCHEMA_KEY,
     STRENGTH,
-    WORKER,
 )
 from l2tune.records.refits import RefitRecord
 from l2tune.settings import PLACES, field_of
@@ -112,11 +110,6 @@ class _Parameter(BaseModel):
     scale: ScaleName
 
 
-class _Worker(BaseModel):
-    host: Text
-    pid: Whole
-
-
 class _BiasVariance(BaseModel):
     folds: Folds
     loss: Number
@@ -178,8 +171,6 @@ def _study_kind(key: str) -> TypeAdapter[Any] | None:
         PARAMETER: _Parameter,
         RANGE: Range,
     }
-    if key.startswith(REFITTING):
-        return TypeAdapter(_Worker | None)
     if key.startswith(REFIT):
         return _kind_of(RefitRecord, **{"lambda": Strength, "seed": Whole})
     return TypeAdapter(kinds[key]) if key in kinds else None
@@ -198,7 +189,7 @@ def _setting_kind(name: str) -> TypeAdapter[Any]:
 @cache
 def _trial_kind(key: str) -> TypeAdapter[Any] | None:
     """What a trial's attribute must be."""
-    kinds: dict[str, Any] = {STRENGTH: Strength, WORKER: _Worker, BIAS_VARIANCE: _BiasVariance}
+    kinds: dict[str, Any] = {STRENGTH: Strength, BIAS_VARIANCE: _BiasVariance}
     if key.startswith(FOLD):
         if not re.fullmatch(r"[0-9]{1,5}", key.removeprefix(FOLD)):
             return TypeAdapter(Annotated[Any, AfterValidator(_no_fold)])

@@ -38,7 +38,7 @@ AUDIT = PREFIX + "audit"
 GIVEN_UP = PREFIX + "given_up"
 SHARED_FROM = PREFIX + "shared_from"
 COMPARISON = PREFIX + "comparison"
-REFITTING = PREFIX + "refitting:"
+_REFITTING = PREFIX + "refitting:"
 WORKER = PREFIX + "worker"
 BIAS_VARIANCE = PREFIX + "bias_variance"
 PARTS = ("settings", "versions", "trainer", "data")
@@ -58,7 +58,7 @@ def fold_of(key: str) -> int | None:
 
 def refitting_key(strength: float, seed: int) -> str:
     """The study attribute that tells who trains the final network of this λ and seed now."""
-    return f"{REFITTING}{float(strength)!r}:{int(seed)}"
+    return f"{_REFITTING}{float(strength)!r}:{int(seed)}"
 
 
 def refit_key(strength: float, seed: int) -> str:
