@@ -25,6 +25,7 @@ app = App(
     version=__version__,
     exit_on_error=False,
     print_error=False,
+    suppress_keyboard_interrupt=False,
     result_action="return_value",
     help_epilogue="A bare `l2tune search` searches λ for real handwritten digits in about two minutes.",
 )

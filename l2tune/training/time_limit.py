@@ -49,7 +49,7 @@ class _Limit:
             self.outer(number, frame)
         if self.active and now >= self.due:
             self.over = True
-            if not is_dropped_in(frame):
+            if not is_dropped_in(frame) and not _is_importing(frame):
                 raise _TimeIsUp
 
 
@@ -125,6 +125,15 @@ def is_dropped_in(frame: FrameType | None) -> bool:
     """Whether an exception raised in this frame would end in a finalizer or a weak reference's callback."""
     while frame is not None:
         if frame.f_code.co_name == "__del__" or frame.f_code.co_filename == weakref.__file__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded: half loaded, it would make every later fit fail."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False
