@@ -211,6 +211,15 @@ def test_some_failed_trials_are_told_and_end_with_three(folder: Path, capfd: pyt
     assert "<td>failed</td>" in (folder / "runs/mine/report.html").read_text()
 
 
+def test_a_comparison_goes_on_after_a_failed_trial(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ("--model", "endings_nets:picky", "--study", "mine", "--penalties", "l2,l1")
+    assert ended("compare", *words, *QUICK) == 3
+    told = capfd.readouterr()
+    assert "l2 (1 of 2): 1 of 5 trials failed: ValueError" in told.err
+    assert "L2: 1 of 5 trials failed" in told.out.replace("\n", " ")
+    assert (folder / "runs/mine/compare.html").is_file()
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [("broken", "LookupError: nothing there at λ"), ("greedy", "out of memory on the device (Default")],

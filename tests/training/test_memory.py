@@ -107,6 +107,16 @@ def test_lambda_max_is_found_in_smaller_batches(small: Any) -> None:
     assert small.problem(greedy(20, training=False), penalty="l1").lambda_max == pytest.approx(wanted, rel=1e-5)
 
 
+def test_a_network_that_cannot_do_with_zero_weights_has_no_lambda_max(small: Any) -> None:
+    class Picky(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.weight.any():
+                raise ValueError("zero")
+            return super().forward(x.flatten(1))
+
+    assert small.problem(lambda shape, classes: Picky(math.prod(shape), classes), penalty="l1").lambda_max is None
+
+
 def test_the_final_fit_says_so_in_one_line(small: Any) -> None:
     with pytest.raises(UserError, match=r"^fit: training failed at λ = 0.1 \(out of memory .*; give a smaller --batch"):
         train_on_all(small.problem(greedy(5, training=True)), 0.1)
