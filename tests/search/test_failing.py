@@ -233,6 +233,24 @@ def test_a_fit_that_takes_too_long_fails_its_trial() -> None:
     assert ", in fail\n" in failed[0].user_attrs[FAILURE]["traceback"]
 
 
+def test_a_fit_that_raises_while_it_is_closed_does_not_end_the_search() -> None:
+    def fit(strength: float, fold: int, seed: int) -> Any:
+        try:
+            for epoch in range(4):
+                yield 1 / (epoch + 1) + strength
+        finally:
+            if strength > HIGH:
+                raise OSError("its file is gone")
+
+    objective = CrossValidationObjective(fit=fit, folds=2, epochs=4)
+    study = optuna.create_study(pruner=optuna.pruners.MedianPruner(n_startup_trials=1))
+    for strength in (1e-4, 0.5):
+        study.enqueue_trial({"lambda": strength})
+    with pytest.warns(RuntimeWarning, match="fit raised OSError: its file is gone while it was closed"):
+        run_search(study, objective, Budget(2))
+    assert [t.state.name for t in study.trials] == ["COMPLETE", "PRUNED"]
+
+
 def test_a_traceback_is_kept_short_and_without_passwords() -> None:
     try:
         raise ValueError("postgresql://me:secret@host/db " + "é" * 20_000 + " the end")
