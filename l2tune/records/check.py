@@ -29,8 +29,10 @@ from l2tune.records.keys import (
     PREFIX,
     RANGE,
     REFIT,
+    REFITTING,
     SCHEMA_KEY,
     STRENGTH,
+    WORKER,
 )
 from l2tune.records.refits import RefitRecord
 from l2tune.settings import PLACES, field_of
@@ -181,6 +183,8 @@ def _study_kind(key: str) -> TypeAdapter[Any] | None:
         PARAMETER: _Parameter,
         RANGE: Range,
     }
+    if key.startswith(REFITTING):
+        return TypeAdapter(_Worker | None)
     if key.startswith(REFIT):
         return _kind_of(RefitRecord, **{"lambda": Strength, "seed": Whole})
     return TypeAdapter(kinds[key]) if key in kinds else None

@@ -47,7 +47,7 @@ CONTINUES = PREFIX + "continues"
 FAILURE = PREFIX + "failure"
 SHARED_FROM = PREFIX + "shared_from"
 COMPARISON = PREFIX + "comparison"
-_REFITTING = PREFIX + "refitting:"
+REFITTING = PREFIX + "refitting:"
 WORKER = PREFIX + "worker"
 BEAT = PREFIX + "beat"
 BIAS_VARIANCE = PREFIX + "bias_variance"
@@ -68,7 +68,7 @@ def fold_of(key: str) -> int | None:
 
 def refitting_key(strength: float, seed: int) -> str:
     """The study attribute that tells who trains the final network of this λ and seed now."""
-    return f"{_REFITTING}{float(strength)!r}:{int(seed)}"
+    return f"{REFITTING}{float(strength)!r}:{int(seed)}"
 
 
 def refit_key(strength: float, seed: int) -> str:
