@@ -39,6 +39,7 @@ for _name, _help in {
     "worker": "Join a running search, and train for it until its answer is settled.",
     "layers": "List a network's parameters: which ones λ acts on, and how strongly.",
     "estimate": "A first, rough λ in the time of one fit.",
+    "watch": "Show a running search live, from another terminal or machine.",
     "show": "Print a study's verdict and curve.",
     "report": "Write a study's results again, from its storage alone.",
     "list": "List the studies in a storage.",

@@ -7,6 +7,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from l2tune.curve.observations import fit_curve
+from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.penalty.strength import ScaleName
 from l2tune.records.claims import is_wanted_whole
 from l2tune.records.observations import observations, strength_of
@@ -53,5 +54,9 @@ class FoldRacingPruner(BasePruner):
             return False  # of a λ without a finished fold nothing is known, whatever its epochs report
         if strength == seen.tried[curve.mean(seen.tried).argmin()]:
             return False
+        return not self.may_win(curve, strength)
+
+    def may_win(self, curve: RegularizationCurve, strength: float) -> bool:
+        """Whether λ is probable enough to be as good as the best."""
         tolerance = self._tolerance * curve.best_standard_error
-        return bool(curve.probability_within(strength, tolerance)[0] < self._probability)
+        return bool(curve.probability_within(strength, tolerance)[0] >= self._probability)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.curve.choice import choose_best, choose_one_se, folds_done
 from l2tune.curve.observations import Observations, fit_curve
+from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.penalty.strength import ScaleName
 from l2tune.records.claims import is_audit, is_wanted_whole, was_given_up
 from l2tune.records.observations import observations
@@ -16,6 +20,10 @@ from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler
 
 _COMPLETIONS = 6
 """Trials that complete folds, at most: completing moves the curve, so λ_best can move on a few times."""
+
+
+SETTLED = 0.01
+"""The answer is settled where a further fit is expected to gain less than this share of a standard error."""
 
 
 class StopWhenSettled:
@@ -35,7 +43,7 @@ class StopWhenSettled:
         scale: Of its numbers; by default what the name tells.
     """
 
-    def __init__(self, share: float = 0.01, *, parameter: str | None = None, scale: ScaleName | None = None) -> None:
+    def __init__(self, share: float = SETTLED, *, parameter: str | None = None, scale: ScaleName | None = None) -> None:
         if not share > 0:
             raise ValueError(f"share must be above 0, not {share}")
         self._share = share
@@ -48,15 +56,11 @@ class StopWhenSettled:
     def is_settled(self, study: optuna.Study) -> bool:
         """Whether more strengths would change little."""
         seen = self._observations(study)
-        if seen is None or len(seen.tried) < len(FIRST_PLACES):
+        if seen is None:
             return False
         if isinstance(study.sampler, FoldCurveSampler) and study.sampler.wider_range(study) is not None:
             return False
-        curve = fit_curve(seen)
-        if curve is None:
-            return False
-        gain = curve.knowledge_gradient(seen.least_seen()).max()
-        return bool(gain < self._share * curve.best_standard_error)
+        return expected_gain(fit_curve(seen), seen) < self._share
 
     def missing(self, study: optuna.Study) -> list[float]:
         """λ_best, or once that is complete λ_1se, as far as it lacks folds; a list of one or none."""
@@ -64,12 +68,7 @@ class StopWhenSettled:
         curve = None if seen is None or not len(seen.tried) else fit_curve(seen)
         if seen is None or curve is None:
             return []
-        costs = seen.by_strength()
-        for choose in (choose_best, choose_one_se):
-            strength = choose(curve, costs)
-            if strength > 0 and (strength not in costs or folds_done(costs[strength]) < seen.folds):
-                return [strength]
-        return []
+        return [strength for strength, folds in lacking(curve, seen) if folds][:1]
 
     def queue_missing(self, study: optuna.Study, *, in_parts: bool = False) -> int:
         """Queue the trials that complete λ_best and λ_1se, unless they are under way.
@@ -81,12 +80,8 @@ class StopWhenSettled:
             How many are queued or running.
         """
         trials = study.get_trials(deepcopy=False)
-        marked = [t for t in trials if is_wanted_whole(t) and not is_audit(t)]
-        waiting = sum(not t.state.is_finished() for t in marked)
-        done = [
-            t for t in marked if t.state == TrialState.COMPLETE or (t.state == TrialState.FAIL and not was_given_up(t))
-        ]
-        if waiting or len(done) >= _COMPLETIONS:
+        waiting = sum(is_wanted_whole(t) and not is_audit(t) and not t.state.is_finished() for t in trials)
+        if waiting or not may_complete(trials):
             return waiting
         missing = self.missing(study)
         for strength in missing:
@@ -102,3 +97,31 @@ class StopWhenSettled:
     def _observations(self, study: optuna.Study) -> Observations | None:
         parameter = self._given.of(study)
         return None if parameter is None else observations(study, parameter)
+
+
+def may_complete(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether more folds of λ_best and λ_1se may be asked for: not for ever."""
+    marked = [t for t in trials if is_wanted_whole(t) and not is_audit(t)]
+    done = [t.state == TrialState.COMPLETE or (t.state == TrialState.FAIL and not was_given_up(t)) for t in marked]
+    return sum(done) < _COMPLETIONS
+
+
+def expected_gain(curve: RegularizationCurve | None, seen: Observations) -> float:
+    """What one more fit, of the most promising λ, is expected to lower the cost by, in standard errors of λ_best's.
+
+    Infinite while so few λ are tried that nothing can be settled.
+    """
+    if curve is None or len(seen.tried) < len(FIRST_PLACES):
+        return math.inf
+    gain, error = float(curve.knowledge_gradient(seen.least_seen()).max()), curve.best_standard_error
+    return gain / error if error > 0 else math.inf
+
+
+def lacking(curve: RegularizationCurve, seen: Observations) -> tuple[tuple[float, int], tuple[float, int]]:
+    """(λ_best, folds that it lacks) and (λ_1se, folds that it lacks); λ = 0 lacks none, it is always run."""
+    costs = seen.by_strength()
+    best, one_se = (
+        (strength, seen.folds - folds_done(costs[strength]) if strength in costs else seen.folds)
+        for strength in (choose_best(curve, costs), choose_one_se(curve, costs))
+    )
+    return (best[0], best[1] if best[0] > 0 else 0), (one_se[0], one_se[1] if one_se[0] > 0 else 0)
