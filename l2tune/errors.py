@@ -92,9 +92,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory_line(error: BaseException, fix: str = MEMORY_FIX) -> str:
     """What ran out of memory and how to mend it, in one line."""
+    return f"{_out_of_memory(error)}; {fix}"
+
+
+def _out_of_memory(error: BaseException) -> str:
     said = re.sub(r"^\[enforce fail at .*?(?=DefaultCPUAllocator)", "", message_of(error).strip())
     first = one_line((said.splitlines() or [""])[0])[:LONGEST_MESSAGE]
-    return f"out of memory on the device ({first or type(error).__name__}); {fix}"
+    return f"out of memory on the device ({first or type(error).__name__})"
 
 
 def mend(error: BaseException, fix: str) -> str:
@@ -118,6 +122,8 @@ def innermost(error: BaseException) -> str:
         seen.add(id(error))
     if isinstance(error, FitFailed) and error.line:
         return error.line
+    if is_out_of_memory(error):
+        return _out_of_memory(error)
     kind = "" if isinstance(error, TrialFailed) else f"{type(error).__name__}: "
     line = one_line(f"{kind}{message_of(error)}".removesuffix(": "))
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"

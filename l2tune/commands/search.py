@@ -40,6 +40,8 @@ def search_command(
 
         l2tune search studies/simple_cnn_mnist.toml --epochs 5
         l2tune search --data photos/ --image-size 64 --model mypackage.nets:build --trials 40
+
+    Exit status: 0; 1 if it had to give up; 2 for bad input; 3 if some trials failed; 130 after Ctrl-C.
     """
     settings = build(given, file, flags=True)
     count = _worker_count(workers)

@@ -116,15 +116,11 @@ def coordinate_shown(
         progress.say(f"{len(room)} workers" + (", one thread each" if room[0].get("OMP_NUM_THREADS") == "1" else ""))
     else:
         progress.say(f"waiting for workers: l2tune worker {settings.study} --storage …")
-    told: set[int] = {t.number for t in study.get_trials(deepcopy=False) if t.state.is_finished()}
 
     def on_look() -> None:
         raise_if_interrupted()
-        for trial in study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and trial.number not in told:
-                told.add(trial.number)
-                progress.trial(trial)
-                publisher.trial()
+        if progress.look():
+            publisher.trial()
 
     status = 0
     with progress.begun(study):

@@ -50,7 +50,8 @@ def check_factory(factory: ModelFactory, shape: tuple[int, int, int], classes: i
         networks = []
         for seed in _SEEDS:
             torch.manual_seed(seed)
-            networks.append(build_model(factory, shape, classes))
+            with _told("cannot be built", where, "mend the factory"):
+                networks.append(build_model(factory, shape, classes))
         _check_equal(networks[0], networks[1], where)
         trial = _Trial(networks[2], shape, classes, where)
         sizes = [min(batch_size, _FEW), min(batch_size, _FEW - 1)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from l2tune.errors import UserError, mend
+from l2tune.errors import UserError, is_out_of_memory
 from l2tune.importing import is_reference, load_callable
 from l2tune.models.global_state import kept, seed_other_generators, set_defaults
 from l2tune.models.linear import linear
@@ -84,6 +84,8 @@ def build_model(factory: ModelFactory, shape: tuple[int, int, int], classes: int
             seed_other_generators()
             output = model(torch.zeros(2, *shape, dtype=torch.float32, device="cpu"))
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):  # which says nothing of the network: whoever trains knows what to do
+            raise
         size = "×".join(map(str, shape))
         fix = "choose a network for this size, or another --image-size"
         raise UserError(f"cannot take images of {size} ({first_line(error)})", where, fix) from None
@@ -144,8 +146,10 @@ def _call(factory: ModelFactory, shape: tuple[int, int, int], classes: int, wher
     except UserError:
         raise
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise
         fix = "it is called as factory((channels, height, width), classes)"
-        raise UserError(f"the factory failed with {type(error).__name__}: {error}", where, mend(error, fix)) from None
+        raise UserError(f"the factory failed with {type(error).__name__}: {error}", where, fix) from None
     if not isinstance(model, nn.Module):
         raise UserError(f"the factory gave a {type(model).__name__}", where, "return a torch.nn.Module")
     return model

@@ -131,8 +131,8 @@ class CrossValidationObjective:
         scale: What its numbers are, and those that `fit` is called with: `lambda`, `weight_decay`, `alpha` or `C`; by
             default what the name tells. `lambda_range` is in λ whatever the scale. Where l2tune's trainer trains, a
             mapping instead gives the multipliers of λ, as the setting `scale` does: `{"fc*": 0.1}`.
-        settings: Any other setting by its flat name: `epochs`, `optimizer`, `lambda_range`, … With `fit` or `trainer`
-            only those that they do not decide themselves.
+        settings: Any other setting by its flat name: `epochs`, `optimizer`, `lambda_range`, `fit_timeout`, … With `fit`
+            or `trainer` only those that they do not decide themselves.
 
     Raises:
         UserError: Bad settings or data, or a study that was begun with others.

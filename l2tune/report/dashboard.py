@@ -177,12 +177,12 @@ def serve(storage: optuna.storages.BaseStorage, artifacts: str, *, port: int = 8
     from optuna_dashboard import wsgi
 
     store: Any = FileSystemArtifactStore(artifacts) if Path(artifacts).is_dir() else None
-    application = wsgi(storage, artifact_store=store)
+    pages = wsgi(storage, artifact_store=store)
     try:
-        server = make_server("127.0.0.1", port, application, _Server, _Handler)
+        server = make_server("127.0.0.1", port, pages, _Server, _Handler)
     except (OSError, OverflowError) as error:
         raise UserError(f"{port} cannot be used ({error})", "--port", "give another port") from None
-    server.set_app(OwnPagesOnly(application, server.server_port))
+    server.set_app(OwnPagesOnly(pages, server.server_port))
     print(f"Optuna dashboard on http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)", flush=True)
     with contextlib.closing(server.socket), contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

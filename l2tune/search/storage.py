@@ -85,6 +85,7 @@ def open_storage(
     if path is not None:
         check_file(path, where, must_exist=must_exist, database=url.startswith("sqlite"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    is_new = path is not None and not path.exists()
     try:
         return PatientStorage(_open(url, path, where), given, Patience(patience, say))
     except UserError:
@@ -97,6 +98,8 @@ def open_storage(
         why = hide_password(reason(error), url)
         raise UserError(f"needs a package that is not installed ({why})", where, _how_to_install(url)) from None
     except Exception as error:  # drivers and damaged files raise what they like
+        if path is not None and is_new and path.is_file() and not path.stat().st_size:
+            path.unlink()
         if is_ambiguous(url):  # what the driver takes for host or name may be a part of the password
             fix = "write an @ inside the password or a name as %40"
             raise UserError(f"cannot be opened ({type(error).__name__})", where, fix) from None

@@ -9,13 +9,14 @@ import math
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from l2tune.errors import UserError
+from l2tune.errors import UserError, innermost
 from l2tune.members import EpochScores, Member
 from l2tune.metrics import HIGHEST_SCORE, UNDECLARED, Metric
 from l2tune.penalty.strength import StrengthScale
@@ -116,11 +117,14 @@ class FunctionRun:
         return finished
 
     def drop(self, members: Sequence[Member]) -> None:
-        """Give up members; a function that yields is closed."""
+        """Give up members; a function that yields is closed. What it raises then does not matter any more."""
         for member in members:
             epochs = self._active.pop(member, None)
             if inspect.isgenerator(epochs):
-                epochs.close()
+                try:
+                    epochs.close()
+                except Exception as error:
+                    warnings.warn(f"fit raised {innermost(error)} while it was closed", RuntimeWarning, stacklevel=2)
 
     def _next_scores(self, member: Member) -> EpochScores | None:
         """The member's next epoch; None once it has no more."""

@@ -171,7 +171,9 @@ class Problem:
             try:
                 return lambda_max(network, self.multipliers, l1_ratio, batches)
             except Exception as error:
-                if not is_out_of_memory(error) or size == 1:
+                if not is_out_of_memory(error):
+                    return None  # the network cannot do with zero weights
+                if size == 1:
                     raise
             size //= 4
 

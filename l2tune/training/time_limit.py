@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -38,6 +39,8 @@ class _Limit:
     def __init__(self, seconds: float) -> None:
         self.due = time.monotonic() + seconds
         self.active, self.over = True, False
+        self.imports = _imports(sys._getframe())
+        """Of modules under way before: a user's module may well search while it is loaded."""
         self.outer_due = math.inf
         self.outer: Any = None
         """When an alarm that was set before is to ring, and its handler."""
@@ -49,7 +52,7 @@ class _Limit:
             self.outer(number, frame)
         if self.active and now >= self.due:
             self.over = True
-            if not is_dropped_in(frame):
+            if not is_dropped_in(frame) and _imports(frame) <= self.imports:
                 raise _TimeIsUp
 
 
@@ -128,6 +131,15 @@ def is_dropped_in(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _imports(frame: FrameType | None) -> int:
+    """How many frames load a module: half loaded, it would make every later fit fail."""
+    found = 0
+    while frame is not None:
+        found += frame.f_code.co_filename.startswith("<frozen importlib")
+        frame = frame.f_back
+    return found
 
 
 def _watch(ended: threading.Event, patience: float, on_stuck: Callable[[str], None], line: str) -> None:

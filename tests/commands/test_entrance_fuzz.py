@@ -182,9 +182,9 @@ def test_any_text_opens_a_storage_or_is_a_line(many: bool, tmp_path: Path, monke
             assert sorted(Path().rglob("*")) == before
             return
         assert optuna.get_all_study_names(storage) == []
-        if isinstance(storage, optuna.storages.RDBStorage):
+        if isinstance(storage.backend, optuna.storages.RDBStorage):
             storage.remove_session()
-            storage.engine.dispose()
+            storage.backend.engine.dispose()
 
     check()
 

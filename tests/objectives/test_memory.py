@@ -69,7 +69,8 @@ def test_predictions_are_forgotten_once_their_strength_is_whole(drive: str) -> N
     sampler, pruner = optuna.samplers.RandomSampler(seed=0), optuna.pruners.NopPruner()
     if drive == "pareto":
         study = optuna.create_study(sampler=sampler, directions=["minimize"] * 2)
-        study.optimize(TradeoffObjective(trainer=trainer, folds=FOLDS), n_trials=12)
+        both = TradeoffObjective(trainer=trainer, folds=FOLDS)  # alive until the end, as in a search
+        study.optimize(both, n_trials=12)
     else:
         study = optuna.create_study(sampler=sampler, pruner=pruner)
         if drive == "optimize":
