@@ -11,7 +11,9 @@ from l2tune.commands.flags import number
 
 def dashboard_command(
     *,
-    storage: Annotated[str, Parameter(help="Storage of the searches")] = "sqlite:///l2tune.db",
+    storage: Annotated[
+        str, Parameter(help="Storage of the searches", env_var="L2TUNE_STORAGE")
+    ] = "sqlite:///l2tune.db",
     artifacts: Annotated[str, Parameter(help="Folder where searches keep their artifacts")] = "runs/artifacts",
     port: Annotated[int, Parameter(help="Port on 127.0.0.1", converter=number)] = 8080,
 ) -> None:

@@ -19,7 +19,7 @@ def fit_command(
         bool, Parameter(help="Use λ_1se, the strongest λ that is as good, not λ_best", negative=())
     ] = False,
     strength: Annotated[float | None, Parameter(name="--lambda", help="Use this λ instead", converter=number)] = None,
-    storage: Annotated[str, Parameter(help="Storage of the search")] = "sqlite:///l2tune.db",
+    storage: Annotated[str, Parameter(help="Storage of the search", env_var="L2TUNE_STORAGE")] = "sqlite:///l2tune.db",
     out: Annotated[str | None, Parameter(help="Folder for the network (default: runs/STUDY)")] = None,
     data_root: Annotated[str | None, Parameter(help="Where torchvision's data sets lie")] = None,
     device: Annotated[str, Parameter(help="auto (CUDA when there is one), cpu, cuda, cuda:1")] = "auto",

@@ -98,6 +98,7 @@ def _flag(name: str) -> inspect.Parameter:
         negative=None if field.annotation is bool else (),
         negative_iterable=(),
         show_default=False,
+        env_var="L2TUNE_STORAGE" if name == "storage" else None,  # where a command line would show its password
     )
     annotation: Any = Annotated[kind | None, parameter]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

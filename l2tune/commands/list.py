@@ -15,7 +15,9 @@ _COLUMNS = ("study", "trials", "running", "best λ", "value", "metric", "better"
 
 def list_command(
     *,
-    storage: Annotated[str, Parameter(help="Storage of the searches")] = "sqlite:///l2tune.db",
+    storage: Annotated[
+        str, Parameter(help="Storage of the searches", env_var="L2TUNE_STORAGE")
+    ] = "sqlite:///l2tune.db",
 ) -> None:
     """List the studies in a storage: trials, the best λ of a complete trial and its value, and when it began.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from l2tune.commands.flags import with_settings
+from l2tune.commands.flags import number, with_settings
 from l2tune.errors import UserError
 from l2tune.settings import build
 from l2tune.storage_url import without_password
@@ -31,6 +32,16 @@ def search_command(
             "`l2tune worker` (default: this process alone)"
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        Parameter(
+            help="Let the workers train on a Ray cluster: HOST:PORT, auto (the one that runs here, else one is "
+            "started), or local (one is started)"
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, Parameter(help="With --ray: 1, or a part of a GPU (default: a CPU each)", converter=number)
+    ] = None,
     **given: Any,
 ) -> None:
     """Search the best λ by cross-validation; write results.json, trials.csv and report.html.
@@ -45,11 +56,18 @@ def search_command(
     """
     settings = build(given, file, flags=True)
     count = _worker_count(workers)
+    if ray is None and gpus_per_worker is not None:
+        raise UserError("is for workers on a Ray cluster", "--gpus-per-worker", "add --ray auto")
 
     from l2tune.assemble import assemble
     from l2tune.commands.results import check_folder, print_verdict, write_results
 
     check_folder(settings.out)
+    plan = None
+    if ray is not None:
+        from l2tune.commands.ray_worker import plan_ray
+
+        plan = plan_ray(settings, ray, None if workers is None else count, gpus_per_worker)
     assembled = assemble(settings)
 
     from l2tune.commands.interrupts import lasting_interrupts
@@ -75,9 +93,9 @@ def search_command(
     storage = open_storage(settings.storage, patience=settings.search.storage_patience, say=progress.say)
     objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     if restart and study_exists(storage, settings.study):
-        count = len(load_study(storage, settings.study).trials)
+        trials = len(load_study(storage, settings.study).trials)
         progress.say(
-            f"deleting study {settings.study!r} with its {count} trials from {without_password(settings.storage)}"
+            f"deleting study {settings.study!r} with its {trials} trials from {without_password(settings.storage)}"
         )
         delete_study(storage, settings.study)
     if is_comparison(storage, settings.study):
@@ -92,10 +110,11 @@ def search_command(
 
     publisher = DashboardPublisher(study)
     with lasting_interrupts() as raise_if_interrupted:
-        if count == 1:
+        if count == 1 and plan is None:
             status = search_shown(study, objective, progress, publisher, raise_if_interrupted)
         else:
-            status = coordinate_shown(study, objective, count, progress, publisher, raise_if_interrupted)
+            on_ray = partial(plan.crew, assembled.problem.data) if plan else None
+            status = coordinate_shown(study, objective, count, progress, publisher, raise_if_interrupted, on_ray)
     try:
         if settings.search.audit:
             progress.say(audit_line(study))

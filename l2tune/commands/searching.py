@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
     from l2tune.records.workers import Worker
     from l2tune.report.dashboard import DashboardPublisher
+    from l2tune.search.ray_crew import RayCrew
 
 
 FAILED_STATUS = 3
@@ -84,11 +85,13 @@ def coordinate_shown(
     progress: Progress,
     publisher: DashboardPublisher,
     raise_if_interrupted: Callable[[], None],
+    on_ray: Callable[..., RayCrew] | None = None,
 ) -> int:
     """The same with worker processes on this machine, or with none but those that join from elsewhere.
 
     Args:
         workers: How many; None for as many as the machine has room for, 0 for none.
+        on_ray: Makes workers on a Ray cluster instead, of the study, the objective, and whom they tell.
 
     Returns:
         The exit status, as of `search_shown`.
@@ -100,8 +103,10 @@ def coordinate_shown(
     from l2tune.search.workers import take_over_from
 
     settings = objective.settings
-    crew = None
-    if workers != 0:
+    crew: RayCrew | Pool | None = None
+    if on_ray is not None:
+        crew = on_ray(study, objective, progress.say)
+    elif workers != 0:
         room = places(workers, settings.device)
         storage = {"L2TUNE_STORAGE": settings.storage}
         flags: dict[str, object] = {"device": settings.device, "data-root": settings.data.root}

@@ -13,7 +13,7 @@ def show_command(
     study: Annotated[str, Parameter(help="Name of the study, or of the comparison")],
     /,
     *,
-    storage: Annotated[str, Parameter(help="Storage of the search")] = "sqlite:///l2tune.db",
+    storage: Annotated[str, Parameter(help="Storage of the search", env_var="L2TUNE_STORAGE")] = "sqlite:///l2tune.db",
     parameter: OwnParameter = None,
     scale: OwnScale = None,
 ) -> None:

@@ -1,0 +1,293 @@
+"""Workers on a Ray cluster: a real one of several nodes on this machine, one of which is lost while a search runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from l2tune.commands.ray_worker import plan_ray
+from l2tune.errors import UserError
+from l2tune.records.fold_record import fold_records
+from l2tune.records.observations import strength_of
+from l2tune.records.workers import worker_of
+from l2tune.search.ray_cluster import RayCluster, Share, connect
+from l2tune.search.storage import open_storage
+from l2tune.settings import build
+
+QUICK = (
+    "--storage",
+    "s.db",
+    "--subset",
+    "200",
+    "--folds",
+    "3",
+    "--model",
+    "linear",
+    "--study",
+    "digits",
+    "--seed",
+    "0",
+)
+RANDOM = ("--sampler", "random", "--pruner", "none", "--trials", "6")
+STORE = 80_000_000
+NETS = """
+from layers import last
+import torch
+
+def build(shape, classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), last(shape[0] * shape[1] * shape[2], classes))
+"""
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # log files of the nodes that it starts and kills
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # the same, met by the collector
+]
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head and two nodes of one CPU each."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ray.cluster_utils import Cluster
+
+        started = Cluster()
+        try:
+            for _ in range(3):
+                started.add_node(num_cpus=1, object_store_memory=STORE, include_dashboard=False)
+            yield started
+        finally:
+            started.shutdown()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start `l2tune` in the test's folder; what is left at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str, **environment: str) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "l2tune", *words],
+                cwd=tmp_path,
+                env={k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        )
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=60)
+
+
+def study_in(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name="digits", storage=open_storage(str(folder / "s.db"), must_exist=True))
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
+    """Wait until something holds; a study that is not there yet does not hold."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with suppress(Exception):
+            if condition():
+                return
+        time.sleep(0.05)
+    pytest.fail(f"{what} did not come")
+
+
+def finished(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+    """What an ended process has printed: nothing of it is Ray's."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    for noise in ("Traceback", "raylet", "(pid=", "ray.init", "WARNING", "core_worker"):
+        assert noise not in out + err, err
+    return out, err
+
+
+def check_complete(folder: Path, trials: int = 6, folds: int = 3) -> None:
+    """Each λ has all its folds, each fold was trained once, nothing is left under way."""
+    study = study_in(folder)
+    assert all(t.state.is_finished() for t in study.trials)
+    trained = [
+        (strength_of(t), fold) for t in study.trials for fold, r in fold_records(t).items() if r.reused_from is None
+    ]
+    assert len(trained) == len(set(trained)) == trials * folds, "no fold twice, none lost"
+    assert {strength_of(t) for t in study.trials if t.state == TrialState.COMPLETE} == {s for s, _ in trained}
+    assert (folder / "runs/digits/results.json").is_file()
+
+
+def running(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    return study_in(folder).get_trials(states=(TrialState.RUNNING,))
+
+
+def processes(words: str) -> list[int]:
+    """Processes whose command line holds these words."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            if words in entry.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"):
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_lost_node_loses_no_fold(cluster: Any, tmp_path: Path, start: Start) -> None:
+    search = start("search", *QUICK, *RANDOM, "--epochs", "200", "--ray", cluster.address, "--workers", "3")
+    tokens: set[str] = set()
+
+    def all_have_begun() -> bool:
+        tokens.update(owner.token for t in running(tmp_path) if (owner := worker_of(t)) is not None)
+        return len(tokens) == 3
+
+    wait_for(all_have_begun, "a trial of each of the three workers")
+    cluster.remove_node(next(n for n in cluster.list_all_nodes() if n is not cluster.head_node), allow_graceful=False)
+    _, err = finished(search)
+    assert "3 workers on a Ray cluster of 3 CPUs and 0 GPUs on 3 nodes, 1 CPU each" in err
+    assert "has died (its machine was lost): another takes its place, and its fit is repeated" in err
+    check_complete(tmp_path)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_a_network_of_ones_own_is_found(
+    cluster: Any, tmp_path: Path, start: Start
+) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    (tmp_path / "layers.py").write_text("from torch.nn import Linear as last\n")
+    own = (*QUICK, *RANDOM, "--epochs", "200", "--model", "nets.py:build")
+    search = start("search", *own, "--ray", "auto", "--workers", "2", RAY_ADDRESS=cluster.address)
+    wait_for(lambda: running(tmp_path), "a running trial")
+    owner = worker_of(running(tmp_path)[0])
+    assert owner is not None
+    os.kill(owner.pid, signal.SIGKILL)
+    _, err = finished(search)
+    assert "has died (WorkerCrashedError): another takes its place, and its fit is repeated" in err
+    check_complete(tmp_path)
+
+
+def test_ctrl_c_ends_a_cluster_of_ones_own_in_good_order(tmp_path: Path, start: Start) -> None:
+    words = (*QUICK, *RANDOM, "--epochs", "200", "--ray", "local", "--workers", "2")
+    search = start("search", *words, RAY_TMPDIR=str(tmp_path))
+    wait_for(lambda: running(tmp_path), "a running trial")
+    owner = worker_of(running(tmp_path)[0])
+    assert owner is not None
+    os.killpg(search.pid, signal.SIGINT)  # as a terminal does
+    _, err = finished(search, 130)
+    assert "interrupted" in err
+    assert not running(tmp_path), "the workers have put down what they were at"
+    wait_for(lambda: not Path(f"/proc/{owner.pid}").exists(), "the end of the worker")
+    assert not processes(str(tmp_path)), "Ray is stopped"
+
+
+def test_what_the_cluster_cannot_do_is_one_line(cluster: Any, tmp_path: Path, start: Start) -> None:
+    asked = start("search", *QUICK, "--ray", cluster.address, "--workers", "9")
+    out, err = finished(asked, 2)
+    assert err.startswith("l2tune: the Ray cluster: has ")
+    assert err.endswith("not for 9 workers of 1 CPU each; ask for less\n")
+    asked = start("search", *QUICK, "--ray", cluster.address, "--gpus-per-worker", "0.5")
+    _, err = finished(asked, 2)
+    assert err.endswith("0 GPUs on 2 nodes: room for 0, not for 1 worker of 1 CPU and 0.5 GPU each; ask for less\n")
+    assert not (tmp_path / "s.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--ray", "auto", "--workers", "0"), "--workers 0 with --ray: no worker would train; give a number, or"),
+        (("--ray", "here"), "--ray here: is no address; give auto, local, or HOST:PORT"),
+        (("--ray", "ray://head:10001"), "--ray ray://head:10001: Ray's client cannot be used; start on a machine of"),
+        (("--ray", "127.0.0.1:1"), "--ray 127.0.0.1:1: no cluster answers (Connection refused); start one with"),
+        (("--gpus-per-worker", "1"), "--gpus-per-worker: is for workers on a Ray cluster; add --ray auto"),
+        (("--ray", "auto", "--gpus-per-worker", "2"), "--gpus-per-worker: 2 does not fit; a worker trains on one GPU"),
+        (("--ray", "auto", "--gpus-per-worker", "nan"), "--gpus-per-worker: nan does not fit; a worker trains on one"),
+        (("--ray", "auto", "--device", "cuda"), "--device cuda with --ray: workers get a GPU from Ray; use --gpus-per"),
+        (("--ray", "auto", "--gpus-per-worker", "1", "--device", "cpu"), "--gpus-per-worker: goes with GPUs, not with"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    words: tuple[str, ...],
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from l2tune.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["search", *QUICK, *words])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"l2tune: {line}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_is_no_cluster_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("l2tune.search.ray_cluster._ANSWER_SECONDS", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"--ray {address}: no Ray cluster answers there"):
+            connect(address, send_code=False)
+
+
+def test_without_ray_a_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"--ray: Ray is not installed; pip install 'l2tune\[ray\]'"):
+        plan_ray(build({}), "auto", None, None)
+
+
+class Machines:
+    """Stands for the module `ray` of a cluster of given machines."""
+
+    def __init__(self, *resources: dict[str, float], hosts: int = 1) -> None:
+        self._nodes = [
+            {"Alive": True, "NodeManagerAddress": f"10.0.0.{k % hosts}", "Resources": own}
+            for k, own in enumerate(resources)
+        ]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [*self._nodes, {"Alive": False, "NodeManagerAddress": "10.0.0.99", "Resources": {}}]
+
+
+def test_workers_are_counted_machine_by_machine() -> None:
+    cluster = RayCluster(Machines({"CPU": 8, "GPU": 1}, {"CPU": 2, "GPU": 4}, {"CPU": 64}))
+    assert [cluster.room(Share(gpus)) for gpus in (0.0, 1.0, 0.5, 0.25, 0.1)] == [74, 3, 4, 6, 10]
+    assert cluster.worker_count(None, Share()) == 8, "as many as are of use"
+    assert cluster.worker_count(None, Share(0.25)) == 6
+    assert cluster.worker_count(74, Share()) == 74
+    with pytest.raises(
+        UserError, match="has 74 CPUs and 5 GPUs on 3 nodes: room for 3, not for 4 workers of 1 CPU and 1"
+    ):
+        cluster.worker_count(4, Share(1.0))
+    with pytest.raises(UserError, match="room for 0, not for 1 worker of 1 CPU each"):
+        RayCluster(Machines({"GPU": 1})).worker_count(None, Share())
+
+
+@pytest.mark.parametrize("url", ["s.db", "sqlite:///s.db", "s.log", "sqlite:////mnt/s.db", "sqlite://"])
+def test_several_machines_do_not_share_a_file(url: str) -> None:
+    RayCluster(Machines({"CPU": 1}, {"CPU": 1})).check_storage(url)
+    several = RayCluster(Machines({"CPU": 1}, {"CPU": 1}, hosts=2))
+    with pytest.raises(UserError, match=f"--storage {url}: is a file, and the Ray cluster has 2 machines; give a data"):
+        several.check_storage(url)
+    several.check_storage("postgresql://me:secret@db/l2tune")
