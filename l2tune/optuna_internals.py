@@ -45,6 +45,11 @@ def queued_params(trial: FrozenTrial) -> dict[str, Any]:
     return dict(trial.system_attrs.get("fixed_params", {}))
 
 
+def was_queued(trial: FrozenTrial) -> bool:
+    """Whether the trial was queued before it was begun."""
+    return "fixed_params" in trial.system_attrs
+
+
 class SomeTrials:
     """A study of which a sampler sees only some trials.
 

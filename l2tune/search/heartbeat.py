@@ -15,6 +15,7 @@ from typing import Self
 import optuna
 from optuna.trial import FrozenTrial
 
+from l2tune.optuna_internals import was_queued
 from l2tune.records.workers import worker_of
 
 BEAT_SECONDS = 2.0
@@ -84,7 +85,10 @@ class Watch:
 
 def can_be_lost(trial: FrozenTrial) -> bool:
     """Whether a running trial is a worker's, or so young that nothing tells: others are of a loop of the user's own."""
-    return worker_of(trial) is not None or not (trial.params or trial.user_attrs or trial.intermediate_values)
+    if worker_of(trial) is not None:
+        return True
+    begun = trial.params or trial.intermediate_values
+    return not begun and (was_queued(trial) or not trial.user_attrs)
 
 
 class Heart:

@@ -203,7 +203,7 @@ def test_ctrl_c_ends_a_cluster_of_ones_own_in_good_order(tmp_path: Path, start: 
 
 def test_what_the_cluster_cannot_do_is_one_line(cluster: Any, tmp_path: Path, start: Start) -> None:
     asked = start("search", *QUICK, "--ray", cluster.address, "--workers", "9")
-    out, err = finished(asked, 2)
+    _, err = finished(asked, 2)
     assert err.startswith("l2tune: the Ray cluster: has ")
     assert err.endswith("not for 9 workers of 1 CPU each; ask for less\n")
     asked = start("search", *QUICK, "--ray", cluster.address, "--gpus-per-worker", "0.5")

@@ -9,12 +9,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from l2tune.optuna_internals import take_waiting
+from l2tune.records.claims import part_of_folds
 from l2tune.records.fold_record import FoldRecord, write_fold
 from l2tune.records.keys import GIVEN_UP, STRENGTH, WORKER
 from l2tune.records.observations import finished_folds_of
 from l2tune.records.study import describe_study
 from l2tune.records.workers import Worker, write_beat
 from l2tune.search import workers
+from l2tune.search.completion import queue_parts
 from l2tune.search.heartbeat import AwakeClock, Watch
 from l2tune.search.storage import open_storage, open_study
 from l2tune.search.workers import ask_trial, others_at_work, requeue, take_over_lost, wait_for_signs_of_life
@@ -124,6 +127,15 @@ def test_a_trial_that_died_at_birth_is_given_up(tmp_path: Path) -> None:
     assert look_for(19, study, watch, clock) == 0, "it may be coming to life just now"
     assert look_for(2, study, watch, clock) == 1
     assert [t.state for t in study.trials] == [TrialState.FAIL], "there is no λ to queue again"
+
+
+def test_a_queued_trial_whose_worker_died_as_it_took_it_is_queued_again(tmp_path: Path) -> None:
+    study, clock = open_mine(tmp_path), Clock()
+    queue_parts(study, 0.0, [2])
+    assert take_waiting(study, study.trials[0])
+    assert look_for(25, study, watch_of(clock), clock) == 1
+    assert study.trials[1].state == TrialState.WAITING
+    assert part_of_folds(study.trials[1]) == 2
 
 
 def test_a_trial_of_a_loop_of_the_users_own_is_never_taken_over(tmp_path: Path) -> None:
