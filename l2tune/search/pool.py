@@ -120,12 +120,6 @@ class Pool:
         while self._processes:
             self._clear_away(self._processes.pop())
 
-    def kill(self) -> None:
-        """End all workers at once."""
-        for one in self._processes:
-            one.process.kill()
-        self.end()
-
     def _start(self, place: int) -> None:
         worker = Worker()
         environment = os.environ | dict(self._places[place]) | {self._token_variable: worker.token}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import optuna
@@ -213,3 +215,23 @@ def test_a_worker_refuses_other_images_and_another_version(tmp_path: Path, start
     study.set_user_attr("l2tune:versions", study.user_attrs["l2tune:versions"] | {"l2tune": "0.0.1"})
     _, err = finished(start("worker", "digits", "--storage", STORAGE), 2)
     assert err.startswith("l2tune: study 'digits': was begun with l2tune 0.0.1, this is ")
+
+
+def test_clocks_that_differ_by_hours_mislead_nobody(tmp_path: Path, start: Start) -> None:
+    if shutil.which("faketime") is None:
+        assert not os.environ.get("L2TUNE_CI"), "faketime is not installed"
+        pytest.skip("faketime is not installed")
+    search = start("search", *QUICK, *RANDOM, *LONG, "--workers", "0")
+    wait_for(lambda: study_in(tmp_path).trials, "the study")
+    words = [sys.executable, "-m", "l2tune", "worker", "digits", "--storage", STORAGE]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(["faketime", "-f", shift, *words], cwd=tmp_path, env=environment) for shift in ("+3h", "-5h")
+    ]
+    assert [worker.wait(300) for worker in workers] == [0, 0]
+    _, err = finished(search)
+    assert "taken over" not in err
+    assert "its worker ended" not in err
+    check_complete(tmp_path)
+    begun = [t.datetime_start for t in study_in(tmp_path).trials if t.datetime_start is not None]
+    assert max(begun) - min(begun) > timedelta(hours=7), "both have worked"
