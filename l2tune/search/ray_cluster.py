@@ -174,8 +174,8 @@ def _address(given: str) -> str:
     if address == "local":
         return address
     if "://" in address:
-        fix = "start on a machine of the cluster, with auto or its HOST:PORT, or with `ray job submit`"
-        raise UserError("Ray's client cannot be used", where, fix)
+        fix = "start on a machine of the cluster, with auto or its HOST:PORT, or by `ray job submit`"
+        raise UserError("a ray:// address is for Ray's client, which cannot be used", "--ray", fix)
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
         raise UserError("is no address", where, "give auto, local, or HOST:PORT, as `ray start --head` tells it")
