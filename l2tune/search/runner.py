@@ -17,12 +17,13 @@ from l2tune.curve.observations import fit_curve
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.members import together
 from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
-from l2tune.records.claims import is_audit, part_of_folds
+from l2tune.records.claims import is_audit, is_wanted_whole, part_of_folds
 from l2tune.records.observations import observations
 from l2tune.records.tables import write_summary
-from l2tune.records.workers import Worker, worker_of, write_beat
+from l2tune.records.workers import Worker, write_beat
 from l2tune.search.audit import audits_waiting, queue_audit
 from l2tune.search.heartbeat import Heart, Watch
+from l2tune.search.pending import of_others
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.storage import STORAGE_ERRORS, reason
 from l2tune.search.workers import (
@@ -176,10 +177,12 @@ class WorkerSearch:
         self._worker, self._heart, self._now = worker, heart, now
         self._began = now()
         self._failures = 0
+        self._shared = False
         self._taken: list[OpenTrial] = []
 
     def begin(self) -> Step:
         """Begin as many trials as are trained together, as far as any are wanted."""
+        self._end_needless()
         step = Step.BEGUN
         while len(self.active) < self._budget.batch and step is Step.BEGUN:
             step, queued = self._next()
@@ -201,15 +204,16 @@ class WorkerSearch:
             self.give_up()
             if self._failures >= _FAILURES_IN_A_ROW:
                 raise SearchAborted(f"{self._failures} times in a row training failed: {error}") from error
-        told = []
-        for trial in [trial for trial in self.active if trial.done]:
-            ended = None if trial.taken else self._tell(trial)
-            if ended is None:
-                self._taken.append(trial)
-            else:
-                told.append(ended)
-            self._stop_beating(trial)
-            self.active.remove(trial)  # not before: what an interrupt finds here is given up in good order
+        ended = [self._end(trial) for trial in [trial for trial in self.active if trial.done]]
+        return [trial for trial in ended if trial is not None]
+
+    def _end(self, trial: OpenTrial) -> FrozenTrial | None:
+        """Tell the study how a trial ended; None if another worker has taken it over."""
+        told = None if trial.taken else self._tell(trial)
+        if told is None:
+            self._taken.append(trial)
+        self._stop_beating(trial)
+        self.active.remove(trial)  # not before: what an interrupt finds here is given up in good order
         return told
 
     def taken(self) -> list[optuna.Trial]:
@@ -261,13 +265,30 @@ class WorkerSearch:
         ):
             # the last trials complete λ_best and λ_1se
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
+        others = of_others(trials, self._worker)
+        if others and self._settle.will_settle(self._study, others):
+            self.why = "what others have in training will probably settle the answer"
+            return Step.WAIT, False
         return Step.BEGUN, False
+
+    def _end_needless(self) -> None:
+        """End trials in training that can change nothing any more: beside others, the answer may settle under way."""
+        trials = self._study.get_trials(deepcopy=False)
+        self._shared = self._shared or bool(of_others(trials, self._worker))
+        if not self._shared or self._settle is None or self._objective.steps_of(self._study) != "fold":
+            return
+        racing = [t for t in self.active if not (t.done or t.keep or t.part) and t.scores]
+        if not racing or not self._settle.is_settled(self._study):
+            return
+        missing = self._settle.missing(self._study)
+        for trial in racing:
+            if not is_wanted_whole(trials[trial.trial.number]) and trial.strength not in missing:
+                trial.pruned = True
+                self._end(trial)
 
     def _is_beside_others(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether other workers train now, which could share the folds of a λ: not where they train in lockstep."""
-        running = [owner for t in trials if t.state == TrialState.RUNNING and (owner := worker_of(t)) is not None]
-        by_fold = self._objective.steps_of(self._study) == "fold"
-        return by_fold and any(owner.token != self._worker.token for owner in running)
+        return self._objective.steps_of(self._study) == "fold" and bool(of_others(trials, self._worker))
 
     def _is_anything_queued(self) -> bool:
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))

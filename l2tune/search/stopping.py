@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -12,8 +14,11 @@ from l2tune.records.claims import is_audit, is_wanted_whole, was_given_up
 from l2tune.records.observations import observations
 from l2tune.search.completion import is_running, queue_completion, queue_parts
 from l2tune.search.parameter import GivenParameter
+from l2tune.search.pending import pending_fits
 from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler
 
+import os
+WAIT_SHARE = float(os.environ.get("WS", 0))
 _COMPLETIONS = 6
 """Trials that complete folds, at most: completing moves the curve, so λ_best can move on a few times."""
 
@@ -47,16 +52,32 @@ class StopWhenSettled:
 
     def is_settled(self, study: optuna.Study) -> bool:
         """Whether more strengths would change little."""
-        seen = self._observations(study)
-        if seen is None or len(seen.tried) < len(FIRST_PLACES):
+        return self._is_settled(study, ())
+
+    def will_settle(self, study: optuna.Study, running: Sequence[FrozenTrial]) -> bool:
+        """Whether the fits under way will probably settle the answer, so that it is worth waiting for them.
+
+        Args:
+            running: Trials whose fits are waited for.
+        """
+        return self._is_settled(study, running)
+
+    def _is_settled(self, study: optuna.Study, running: Sequence[FrozenTrial]) -> bool:
+        """Whether more strengths would change little once the fits of these running trials are done."""
+        seen, parameter = self._observations(study), self._given.of(study)
+        if seen is None or parameter is None or len(seen.tried) < len(FIRST_PLACES):
             return False
         if isinstance(study.sampler, FoldCurveSampler) and study.sampler.wider_range(study) is not None:
             return False
         curve = fit_curve(seen)
         if curve is None:
             return False
-        gain = curve.knowledge_gradient(seen.least_seen()).max()
-        return bool(gain < self._share * curve.best_standard_error)
+        pending = pending_fits(running, parameter, seen)
+        gain = curve.knowledge_gradient(seen.least_seen(), ([s for s, _ in pending], [f for _, f in pending])).max()
+        most = 0.0
+        if pending and WAIT_SHARE:
+            most = WAIT_SHARE * curve.knowledge_gradient(seen.least_seen()).max()
+        return bool(gain < max(most, self._share * curve.best_standard_error))
 
     def missing(self, study: optuna.Study) -> list[float]:
         """λ_best, or once that is complete λ_1se, as far as it lacks folds; a list of one or none."""
