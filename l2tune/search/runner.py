@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -257,11 +258,15 @@ class WorkerSearch:
             return Step.BEGUN, False
         if self._settle.is_settled(self._study):
             self.why = "the answer is settled"
-            if not self._settle.queue_missing(self._study, in_parts=self._is_beside_others(trials)):
+            by_fold = self._shares_folds(trials)
+            racing = [t for t in of_others(trials, self._worker) if part_of_folds(t) is None and not is_wanted_whole(t)]
+            if racing and by_fold and os.environ.get("W3", "1") == "1":
+                return Step.WAIT, False
+            if not self._settle.queue_missing(self._study, in_parts=self._shares_folds(trials)):
                 return Step.DONE, False
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
         if self._budget.trials - begun <= 2 and self._settle.queue_missing(
-            self._study, in_parts=self._is_beside_others(trials)
+            self._study, in_parts=self._shares_folds(trials)
         ):
             # the last trials complete λ_best and λ_1se
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
@@ -274,21 +279,20 @@ class WorkerSearch:
     def _end_needless(self) -> None:
         """End trials in training that can change nothing any more: beside others, the answer may settle under way."""
         trials = self._study.get_trials(deepcopy=False)
-        self._shared = self._shared or bool(of_others(trials, self._worker))
-        if not self._shared or self._settle is None or self._objective.steps_of(self._study) != "fold":
+        if self._settle is None or not self._shares_folds(trials):
             return
         racing = [t for t in self.active if not (t.done or t.keep or t.part) and t.scores]
         if not racing or not self._settle.is_settled(self._study):
             return
-        missing = self._settle.missing(self._study)
         for trial in racing:
-            if not is_wanted_whole(trials[trial.trial.number]) and trial.strength not in missing:
-                trial.pruned = True
+            if not is_wanted_whole(trials[trial.trial.number]):
+                trial.pruned = True  # what λ_best and λ_1se lack is queued fold by fold
                 self._end(trial)
 
-    def _is_beside_others(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether other workers train now, which could share the folds of a λ: not where they train in lockstep."""
-        return self._objective.steps_of(self._study) == "fold" and bool(of_others(trials, self._worker))
+    def _shares_folds(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether there are other workers, which could share the folds of a λ: not where they train in lockstep."""
+        self._shared = self._shared or bool(of_others(trials, self._worker))
+        return self._shared and self._objective.steps_of(self._study) == "fold"
 
     def _is_anything_queued(self) -> bool:
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))

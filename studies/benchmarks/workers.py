@@ -105,6 +105,7 @@ class Simulation:
         busy: Seconds spent on fits that have ended.
         fits: Fits begun.
         settled: Fits begun and seconds when a worker first found the answer settled.
+        why: The worker asked last began nothing.
         training: (end of the fit, worker) of the fits under way, a heap.
         waiting: Workers that were told to wait, the longest first.
     """
@@ -115,6 +116,7 @@ class Simulation:
     busy: float = 0.0
     fits: int = 0
     settled: tuple[int, float] | None = None
+    why: str = ""
     training: list[tuple[float, int]] = field(default_factory=list)
     waiting: list[int] = field(default_factory=list)
 
@@ -132,7 +134,7 @@ class Simulation:
             self.searches[index].advance()  # not before: nobody may see what has not ended
             self.waiting.insert(0, index)
             self._ask_waiting()
-        return next(search.why for search in self.searches if search.why)
+        return self.why
 
     def _ask_waiting(self) -> None:
         """Ask the workers that do not train, until one of them begins nothing: the others would be told the same."""
@@ -142,6 +144,7 @@ class Simulation:
             if self.settled is None and search.why == SETTLED:
                 self.settled = self.fits, self.now
             if step is not Step.BEGUN:
+                self.why = search.why
                 return
             if all(trial.done for trial in search.active):
                 search.advance()  # others had finished all its folds: nothing is to be trained
