@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -183,7 +182,6 @@ class WorkerSearch:
 
     def begin(self) -> Step:
         """Begin as many trials as are trained together, as far as any are wanted."""
-        self._end_needless()
         step = Step.BEGUN
         while len(self.active) < self._budget.batch and step is Step.BEGUN:
             step, queued = self._next()
@@ -205,6 +203,7 @@ class WorkerSearch:
             self.give_up()
             if self._failures >= _FAILURES_IN_A_ROW:
                 raise SearchAborted(f"{self._failures} times in a row training failed: {error}") from error
+        self._stop_racing()
         ended = [self._end(trial) for trial in [trial for trial in self.active if trial.done]]
         return [trial for trial in ended if trial is not None]
 
@@ -258,10 +257,8 @@ class WorkerSearch:
             return Step.BEGUN, False
         if self._settle.is_settled(self._study):
             self.why = "the answer is settled"
-            by_fold = self._shares_folds(trials)
-            racing = [t for t in of_others(trials, self._worker) if part_of_folds(t) is None and not is_wanted_whole(t)]
-            if racing and by_fold and os.environ.get("W3", "1") == "1":
-                return Step.WAIT, False
+            if self._shares_folds(trials) and any(map(_is_racing, of_others(trials, self._worker))):
+                return Step.WAIT, False  # they end with the fold in training, which may move the answer
             if not self._settle.queue_missing(self._study, in_parts=self._shares_folds(trials)):
                 return Step.DONE, False
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
@@ -276,18 +273,17 @@ class WorkerSearch:
             return Step.WAIT, False
         return Step.BEGUN, False
 
-    def _end_needless(self) -> None:
-        """End trials in training that can change nothing any more: beside others, the answer may settle under way."""
+    def _stop_racing(self) -> None:
+        """End trials between folds where others have helped to settle the answer: what it lacks is shared out."""
+        racing = [t for t in self.active if not (t.done or t.keep or t.part)]
+        if not racing or self._settle is None:
+            return
         trials = self._study.get_trials(deepcopy=False)
-        if self._settle is None or not self._shares_folds(trials):
+        if not self._shares_folds(trials) or not self._settle.is_settled(self._study):
             return
-        racing = [t for t in self.active if not (t.done or t.keep or t.part) and t.scores]
-        if not racing or not self._settle.is_settled(self._study):
-            return
+        lacking = self._settle.missing(self._study) if _begun(trials) >= self._budget.trials else []
         for trial in racing:
-            if not is_wanted_whole(trials[trial.trial.number]):
-                trial.pruned = True  # what λ_best and λ_1se lack is queued fold by fold
-                self._end(trial)
+            trial.pruned = not is_wanted_whole(trials[trial.trial.number]) and trial.strength not in lacking
 
     def _shares_folds(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether there are other workers, which could share the folds of a λ: not where they train in lockstep."""
@@ -346,6 +342,11 @@ class WorkerSearch:
     def _requeue(self, trial: optuna.Trial) -> None:
         with suppress(*STORAGE_ERRORS):  # the next search takes up the trials of a worker that is gone
             requeue(self._study, self._study.get_trials(deepcopy=False)[trial.number])
+
+
+def _is_racing(trial: FrozenTrial) -> bool:
+    """Whether a running trial goes on only as long as its λ may win."""
+    return part_of_folds(trial) is None and not is_wanted_whole(trial)
 
 
 def _begun(trials: Sequence[FrozenTrial]) -> int:
