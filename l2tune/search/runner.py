@@ -245,6 +245,7 @@ class WorkerSearch:
     def _next_of_search(self) -> tuple[Step, bool]:
         """The same, leaving audits aside."""
         trials = self._study.get_trials(deepcopy=False)
+        shares = self._shares_folds(trials)
         begun = _begun(trials)
         waiting = any(t.state == TrialState.WAITING and not is_audit(t) for t in trials)
         if begun >= self._budget.trials:
@@ -257,19 +258,17 @@ class WorkerSearch:
             return Step.BEGUN, False
         if self._settle.is_settled(self._study):
             self.why = "the answer is settled"
-            if self._shares_folds(trials) and any(map(_is_racing, of_others(trials, self._worker))):
+            if shares and any(map(_is_racing, of_others(trials, self._worker))):
                 return Step.WAIT, False  # they end with the fold in training, which may move the answer
-            if not self._settle.queue_missing(self._study, in_parts=self._shares_folds(trials)):
+            if not self._settle.queue_missing(self._study, in_parts=shares):
                 return Step.DONE, False
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
-        if self._budget.trials - begun <= 2 and self._settle.queue_missing(
-            self._study, in_parts=self._shares_folds(trials)
-        ):
+        if self._budget.trials - begun <= 2 and self._settle.queue_missing(self._study, in_parts=shares):
             # the last trials complete λ_best and λ_1se
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
         others = of_others(trials, self._worker)
-        if others and self._settle.will_settle(self._study, others):
-            self.why = "what others have in training will probably settle the answer"
+        if others and self._settle.is_worth_waiting(self._study, others):
+            self.why = "what others have in training is waited for"
             return Step.WAIT, False
         return Step.BEGUN, False
 
@@ -286,7 +285,7 @@ class WorkerSearch:
             trial.pruned = not is_wanted_whole(trials[trial.trial.number]) and trial.strength not in lacking
 
     def _shares_folds(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether there are other workers, which could share the folds of a λ: not where they train in lockstep."""
+        """Whether other workers, even if they wait now, share the folds of a λ: not where those train in lockstep."""
         self._shared = self._shared or bool(of_others(trials, self._worker))
         return self._shared and self._objective.steps_of(self._study) == "fold"
 

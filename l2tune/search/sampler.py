@@ -234,4 +234,3 @@ def _beside_failures(candidates: NDArray[np.float64], tried: set[float], failed:
         if both:
             taken |= (candidates > left) & (candidates < right)
     return taken
-
