@@ -283,6 +283,8 @@ class WorkerSearch:
         lacking = self._settle.missing(self._study) if _begun(trials) >= self._budget.trials else []
         for trial in racing:
             trial.pruned = not is_wanted_whole(trials[trial.trial.number]) and trial.strength not in lacking
+            if trial.pruned:
+                self._objective.decompose(trial.trial, trial.strength, sorted(trial.scores))
 
     def _shares_folds(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether other workers, even if they wait now, share the folds of a λ: not where those train in lockstep."""

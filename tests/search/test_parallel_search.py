@@ -16,18 +16,15 @@ from optuna.trial import TrialState, create_trial
 
 from l2tune.curve.observations import Observations
 from l2tune.metrics import BUILT_IN
-from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.claims import part_of_folds
 from l2tune.records.fold_record import fold_records
-from l2tune.records.keys import PART
+from l2tune.records.keys import PART, STRENGTH
 from l2tune.records.parameter import DEFAULT
-from l2tune.records.workers import Worker, worker_of
+from l2tune.records.workers import Worker
 from l2tune.search.completion import queue_baseline_parts
-from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.pending import pending_fits
 from l2tune.search.runner import Budget, Step, WorkerSearch, run_search
 from l2tune.search.stopping import StopWhenSettled
-from l2tune.settings import build
 from l2tune.tradeoff import Tradeoff
 
 BENCHMARKS = Path(__file__).parents[2] / "studies/benchmarks"
@@ -150,31 +147,38 @@ def test_once_settled_no_trial_goes_on_but_those_of_the_answer() -> None:
 
     benchmark().simulate(recording, 8, 0, after_event=check)
     fits = [
-        (t.user_attrs["l2tune:strength"], f)
+        (t.user_attrs[STRENGTH], f)
         for t in studies[0].trials
         for f, r in fold_records(t).items()
         if r.reused_from is None
     ]
     assert len(fits) == len(set(fits)), "no fit is trained twice"
-    shared = {t.user_attrs["l2tune:strength"] for t in studies[0].trials if part_of_folds(t) is not None} - {0.0}
+    shared = {t.user_attrs[STRENGTH] for t in studies[0].trials if part_of_folds(t) is not None} - {0.0}
     assert shared, "several workers complete the answer"
     for strength in shared:
         assert len([fit for fit in fits if fit[0] == strength]) == recording.folds
 
 
-def test_a_worker_that_gives_no_sign_of_life_is_not_waited_for_once_it_is_taken_over() -> None:
-    recording = recording_of(NAMES[0])
-    settings = build({"folds": recording.folds, "epochs": recording.epochs})
-    study = optuna.create_study(sampler=make_sampler(settings), pruner=make_pruner(settings))
-    objective = CrossValidationObjective.from_settings(settings, recording, {})
-    queue_baseline_parts(study, recording.folds)
-    dead, alive = (WorkerSearch(study, objective, Budget(40), Worker(), settle=StopWhenSettled()) for _ in range(2))
-    assert dead.begin() is Step.BEGUN
-    steps = 0
-    while (step := alive.begin()) is Step.BEGUN:
+def test_a_worker_that_died_is_waited_for_until_its_trial_is_taken_over() -> None:
+    study, objective = benchmark().begin_study(recording_of(NAMES[0]), 0)
+    queue_baseline_parts(study, 5)
+    alive, dead = (WorkerSearch(study, objective, Budget(40), Worker(), settle=StopWhenSettled()) for _ in range(2))
+    for _ in range(5):
+        assert alive.begin() is Step.BEGUN
         alive.advance()
-        steps += 1
-        if steps == 12:
+    assert dead.begin() is Step.BEGUN
+    waited = False
+    while (step := alive.begin()) is not Step.DONE:
+        if step is Step.WAIT:
+            assert [trial.strength > 0 for trial in dead.active] == [True]
             dead.give_up()  # as whoever takes its trial over does
-    assert step is Step.DONE
-    assert all(owner is not None for t in study.trials if t.params and (owner := worker_of(t)))
+            waited = True
+        alive.advance()
+    assert waited, "its result might have moved the answer"
+    assert alive.why == "the answer is settled"
+
+
+def test_while_nothing_is_known_few_strengths_are_begun() -> None:
+    begun: list[int] = []
+    benchmark().simulate(recording_of(NAMES[0]), 64, 0, after_event=lambda simulation: begun.append(simulation.fits))
+    assert begun[0] == 5 + 10, "folds of the baseline, and strengths"
