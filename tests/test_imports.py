@@ -41,7 +41,10 @@ ORDER = (
 itself is the package's `__init__.py`: every module may take the version from it, and its own imports are for type
 checkers."""
 
-STRATEGIES = (*("sampler", "pruner", "stopping", "completion", "widening", "workers", "parameter", "heartbeat"),)
+STRATEGIES = (
+    *("sampler", "pruner", "stopping", "completion", "widening"),
+    *("workers", "parameter", "heartbeat", "pending"),
+)
 
 HEAVY = ("torch", "torchvision", "optuna", "sklearn", "scipy", "pandas", "plotly")
 

@@ -17,15 +17,16 @@ from l2tune.curve.observations import fit_curve
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.members import together
 from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
-from l2tune.records.claims import is_audit, is_of_parts, part_of_folds
+from l2tune.records.claims import is_audit, is_of_parts, is_wanted_whole, part_of_folds
 from l2tune.records.keys import STRENGTH
 from l2tune.records.observations import observations
 from l2tune.records.tables import write_summary
-from l2tune.records.workers import Worker, worker_of, write_beat
+from l2tune.records.workers import Worker, write_beat
 from l2tune.search.audit import audits_waiting, queue_audit
 from l2tune.search.completion import queue_wholes
 from l2tune.search.failing import Failures, end_failed
 from l2tune.search.heartbeat import Heart, Watch
+from l2tune.search.pending import of_others
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.storage import STORAGE_ERRORS, reason
 from l2tune.search.workers import (
@@ -187,6 +188,7 @@ class WorkerSearch:
         self._worker, self._heart, self._now = worker, heart, now
         self._began = now()
         self._failures = Failures()
+        self._shared = False
         self._taken: list[optuna.Trial] = []
 
     def begin(self) -> Step:
@@ -224,16 +226,19 @@ class WorkerSearch:
             self._failures.trained()
         except TrialFailed as error:
             self._failures.count(self._study, error, self._end_failed())
-        told = []
-        for trial in [trial for trial in self.active if trial.done]:
-            ended = None if trial.taken else self._tell(trial)
-            if ended is None:
-                self._taken.append(trial.trial)
-            else:
-                told.append(ended)
-                self._failures.finished()
-            self._stop_beating(trial)
-            self.active.remove(trial)  # not before: what an interrupt finds here is given up in good order
+        self._stop_racing()
+        ended = [self._end(trial) for trial in [trial for trial in self.active if trial.done]]
+        return [trial for trial in ended if trial is not None]
+
+    def _end(self, trial: OpenTrial) -> FrozenTrial | None:
+        """Tell the study how a trial ended; None if another worker has taken it over."""
+        told = None if trial.taken else self._tell(trial)
+        if told is None:
+            self._taken.append(trial.trial)
+        else:
+            self._failures.finished()
+        self._stop_beating(trial)
+        self.active.remove(trial)  # not before: what an interrupt finds here is given up in good order
         return told
 
     def taken(self) -> list[optuna.Trial]:
@@ -251,6 +256,7 @@ class WorkerSearch:
     def _next_of_search(self) -> tuple[Step, bool]:
         """The same, leaving audits aside."""
         trials = self._study.get_trials(deepcopy=False)
+        shares = self._shares_folds(trials)
         begun = _begun(trials)
         waiting = any(t.state == TrialState.WAITING and not is_audit(t) for t in trials)
         if begun >= self._budget.trials:
@@ -262,21 +268,38 @@ class WorkerSearch:
             return Step.BEGUN, False
         if self._settle.is_settled(self._study):
             self.why = "the answer is settled"
-            if not self._settle.queue_missing(self._study, in_parts=self._is_beside_others(trials)):
+            if shares and any(map(_is_racing, of_others(trials, self._worker))):
+                return Step.WAIT, False  # they end with the fold in training, which may move the answer
+            if not self._settle.queue_missing(self._study, in_parts=shares):
                 return Step.DONE, False
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
-        if self._budget.trials - begun <= 2 and self._settle.queue_missing(
-            self._study, in_parts=self._is_beside_others(trials)
-        ):
+        if self._budget.trials - begun <= 2 and self._settle.queue_missing(self._study, in_parts=shares):
             # the last trials complete λ_best and λ_1se
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
+        others = of_others(trials, self._worker)
+        if others and self._settle.is_worth_waiting(self._study, others):
+            self.why = "what others have in training is waited for"
+            return Step.WAIT, False
         return Step.BEGUN, False
 
-    def _is_beside_others(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether other workers train now, which could share the folds of a λ: not where they train in lockstep."""
-        running = [owner for t in trials if t.state == TrialState.RUNNING and (owner := worker_of(t)) is not None]
-        by_fold = self._objective.steps_of(self._study) == "fold"
-        return by_fold and any(owner.token != self._worker.token for owner in running)
+    def _stop_racing(self) -> None:
+        """End trials between folds where others have helped to settle the answer: what it lacks is shared out."""
+        racing = [t for t in self.active if not (t.done or t.keep or t.part)]
+        if not racing or self._settle is None:
+            return
+        trials = self._study.get_trials(deepcopy=False)
+        if not self._shares_folds(trials) or not self._settle.is_settled(self._study):
+            return
+        lacking = self._settle.missing(self._study) if _begun(trials) >= self._budget.trials else []
+        for trial in racing:
+            trial.pruned = not is_wanted_whole(trials[trial.trial.number]) and trial.strength not in lacking
+            if trial.pruned:
+                self._objective.decompose(trial.trial, trial.strength, sorted(trial.scores))
+
+    def _shares_folds(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether other workers, even if they wait now, share the folds of a λ: not where those train in lockstep."""
+        self._shared = self._shared or bool(of_others(trials, self._worker))
+        return self._shared and self._objective.steps_of(self._study) == "fold"
 
     def _is_anything_queued(self) -> bool:
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -347,6 +370,11 @@ class WorkerSearch:
     def _requeue(self, trial: optuna.Trial) -> None:
         with suppress(*STORAGE_ERRORS):  # the next search takes up the trials of a worker that is gone
             requeue(self._study, self._study.get_trials(deepcopy=False)[trial.number])
+
+
+def _is_racing(trial: FrozenTrial) -> bool:
+    """Whether a running trial goes on only as long as its λ may win."""
+    return part_of_folds(trial) is None and not is_wanted_whole(trial)
 
 
 def _begun(trials: Sequence[FrozenTrial]) -> int:

@@ -24,6 +24,7 @@ from l2tune.records.observations import finished_folds, observations, strength_o
 from l2tune.records.parameter import DEFAULT, DEFAULT_NAME, StrengthParameter
 from l2tune.records.study import metric_of, widen_range
 from l2tune.search.parameter import GivenParameter, log
+from l2tune.search.pending import pending_fits
 from l2tune.search.widening import wider_range
 from l2tune.search.workers import let_earlier_draw
 
@@ -126,8 +127,8 @@ class FoldCurveSampler(BaseSampler):
     ) -> float:
         seen = _observations(study, trial, parameter)
         curve = fit_curve(seen)
-        pending = _pending(study, trial, parameter, seen)
         trials = study.get_trials(deepcopy=False)
+        pending = pending_fits([other for other in trials if other.number != trial.number], parameter, seen)
         failed = _failed(trials, parameter)
         tried = {s for t in trials if (s := parameter.strength(t.params)) is not None and _counts(t)} | failed
         undrawn = 0
@@ -233,18 +234,3 @@ def _beside_failures(candidates: NDArray[np.float64], tried: set[float], failed:
         if both:
             taken |= (candidates > left) & (candidates < right)
     return taken
-
-
-def _pending(
-    study: optuna.Study, trial: FrozenTrial, parameter: StrengthParameter, seen: Observations
-) -> list[tuple[float, int]]:
-    """(λ, fold) that other running trials are at: the fold that each has not finished and the study has seen least."""
-    found = []
-    for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        strength = parameter.strength(other.params)
-        if other.number == trial.number or strength is None:
-            continue
-        rest = set(range(seen.folds)) - set(seen.fold[seen.strength == strength].tolist())
-        if rest:
-            found.append((strength, seen.least_seen(rest)))
-    return found
