@@ -38,6 +38,7 @@ from l2tune.records.observations import (
     finished_folds_of,
     observations,
 )
+from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import DEFAULT_NAME, StrengthParameter, parameter_of
 from l2tune.records.study import check_direction, describe_study, name_objectives, search_range
 from l2tune.records.tables import write_bias_variance
@@ -234,6 +235,7 @@ class CrossValidationObjective:
             raise optuna.TrialPruned(f"after {len(open_trial.scores)} of {self.trainer.folds} folds")
         return open_trial.value
 
+    @one_reading()
     def open(self, trial: optuna.Trial) -> OpenTrial:
         """Begin a trial: draw its λ and take over the folds that its parameters have already finished.
 

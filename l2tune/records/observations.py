@@ -16,6 +16,7 @@ from l2tune.errors import UserError
 from l2tune.metrics import BUILT_IN, HIGHEST_SCORE, Metric
 from l2tune.records.fold_record import FoldRecord, fold_records
 from l2tune.records.keys import STRENGTH
+from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import DEFAULT, Others, StrengthParameter, parameter_of, why_unknown
 from l2tune.records.study import check_schema, fold_count, is_described, metric_of, penalty_of, search_range
 
@@ -40,6 +41,7 @@ class FinishedFold:
     record: FoldRecord | None = None
 
 
+@one_reading()
 def known_parameter(study: optuna.Study, parameter: StrengthParameter | None = None) -> StrengthParameter:
     """The study's parameter for the strength, `lambda` while no trial has drawn anything.
 
@@ -102,6 +104,7 @@ def finished_folds(
     return list(found.values())
 
 
+@one_reading()
 def observations(
     study: optuna.Study,
     parameter: StrengthParameter | None = None,
@@ -153,6 +156,7 @@ def best_others(folds: Sequence[FinishedFold]) -> Others:
     return min(whole, key=lambda key: whole[key])[0] if whole else ()
 
 
+@one_reading()
 def finished_folds_of(study: optuna.Study, strength: float, params: Mapping[str, Any]) -> dict[int, FinishedFold]:
     """Fold → the finished fold of this very λ and these very other parameters, whichever trial trained it."""
     parameter, metric = known_parameter(study), metric_of(study)

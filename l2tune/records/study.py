@@ -13,6 +13,7 @@ from l2tune.curve.observations import DEFAULT_RANGE
 from l2tune.errors import UserError
 from l2tune.metrics import BUILT_IN, UNDECLARED, Metric, metric_from
 from l2tune.records.keys import METRIC, PARTS, PREFIX, RANGE, READABLE, SCHEMA, SCHEMA_KEY
+from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import DEFAULT, StrengthParameter, keep_parameter
 from l2tune.settings import FUNCTION_SETTINGS, NARROWEST_RANGE, differences
 from l2tune.storage_url import shown_settings
@@ -23,6 +24,7 @@ TrainedBy = Literal["l2tune", "function", "trainer", "objective"]
 _FIX = "use another --study, or --restart to delete it and start over"
 
 
+@one_reading()
 def describe_study(
     study: optuna.Study,
     *,

@@ -20,6 +20,7 @@ from l2tune.records.failures import failure_of
 from l2tune.records.fold_record import SCORES, FoldRecord, fold_records
 from l2tune.records.keys import BIAS_VARIANCE, PARTS, PREFIX, SHARED_FROM, STRENGTH
 from l2tune.records.observations import FinishedFold, finished_folds, known_parameter, observations, strength_of
+from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import StrengthParameter
 from l2tune.records.refits import RefitRecord, refit_records
 from l2tune.records.study import TrainedBy, asked_range, metric_of, part_of, penalty_of, trained_by
@@ -178,6 +179,7 @@ def read_study(
     )
 
 
+@one_reading()
 def write_summary(trial: optuna.Trial, metric: Metric, regime: str | None) -> None:
     """Store what the dashboard can sort and filter trials by. Nothing else reads it.
 

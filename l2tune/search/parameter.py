@@ -9,6 +9,7 @@ import optuna
 
 from l2tune.optuna_internals import whole_study
 from l2tune.penalty.strength import ScaleName
+from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import StrengthParameter, keep_parameter, parameter_of, whole_trials, why_unknown
 
 log = logging.getLogger("l2tune")
@@ -27,6 +28,7 @@ class GivenParameter:
         self._part, self._name, self._scale = part, name, scale
         self._warned = False
 
+    @one_reading()
     def of(self, study: optuna.Study) -> StrengthParameter | None:
         """The study's parameter, kept in the study once it was given or a trial has drawn it.
 

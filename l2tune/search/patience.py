@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from optuna.distributions import BaseDistribution
@@ -25,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from l2tune.errors import StorageFailed
 from l2tune.optuna_internals import CREATED
+from l2tune.records.one_reading import forget_readings, read_once
 from l2tune.search.storage_faults import fix_of, is_fault, is_transient, reason
 from l2tune.storage_url import hide_password, without_password
 
@@ -100,7 +102,8 @@ class PatientStorage(BaseStorage):
         return self._read(lambda: self._storage.get_study_directions(study_id))
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return self._read(lambda: self._storage.get_study_user_attrs(study_id))
+        read = partial(self._storage.get_study_user_attrs, study_id)
+        return read_once((id(self), study_id, "attributes"), lambda: self._read(read))
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         return self._read(lambda: self._storage.get_study_system_attrs(study_id))
@@ -160,7 +163,10 @@ class PatientStorage(BaseStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        return self._read(lambda: self._storage.get_all_trials(study_id, deepcopy, states))
+        read = partial(self._storage.get_all_trials, study_id, deepcopy=False)
+        trials = read_once((id(self), study_id, "trials"), lambda: self._read(read))
+        trials = [trial for trial in trials if states is None or trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     def remove_session(self) -> None:
         self._storage.remove_session()
@@ -181,7 +187,10 @@ class PatientStorage(BaseStorage):
 
     def _write(self, operation: Callable[[], T], again: Callable[[], T] | None = None) -> T:
         """Args: `again` does what is left to be done where an earlier attempt may have been carried out."""
-        answer = self._ask(operation, again or operation, reading=False)
+        try:
+            answer = self._ask(operation, again or operation, reading=False)
+        finally:
+            forget_readings()
         self._written = True
         return answer
 

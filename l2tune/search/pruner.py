@@ -11,6 +11,7 @@ from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.penalty.strength import ScaleName
 from l2tune.records.claims import is_wanted_whole
 from l2tune.records.observations import observations, strength_of
+from l2tune.records.one_reading import one_reading
 from l2tune.search.parameter import GivenParameter
 
 
@@ -41,6 +42,7 @@ class FoldRacingPruner(BasePruner):
         self._probability, self._tolerance = probability, tolerance
         self._given = GivenParameter(type(self).__name__, parameter, scale)
 
+    @one_reading()
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         parameter = self._given.of(study)
         if parameter is None:

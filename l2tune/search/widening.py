@@ -7,6 +7,7 @@ import optuna
 from l2tune.curve.observations import fit_curve
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.records.observations import observations
+from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import StrengthParameter
 from l2tune.records.study import may_widen
 from l2tune.settings import HIGHEST_LAMBDA, LOWEST_LAMBDA
@@ -15,6 +16,7 @@ EDGE = 10**0.25
 """A best λ within a quarter decade of an end of the range lies at that end."""
 
 
+@one_reading()
 def wider_range(study: optuna.Study, parameter: StrengthParameter) -> tuple[float, float] | None:
     """The range of λ to go on with; None where the present one brackets the best λ or may not be widened."""
     if not may_widen(study):

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from l2tune.optuna_internals import mark_trial, take_waiting, trial_handle
 from l2tune.records.claims import is_about_to_draw, seconds_seen, successors, to_queue_again
 from l2tune.records.keys import CONTINUES, GIVEN_UP, WORKER
+from l2tune.records.one_reading import forget_readings, one_reading
 from l2tune.records.parameter import StrengthParameter
 from l2tune.records.workers import Worker, signs_of_life, worker_of, write_worker
 from l2tune.search.heartbeat import Watch, can_be_lost
@@ -32,7 +33,8 @@ def ask_trial(study: optuna.Study, worker: Worker, *, queued: bool = False) -> o
         queued: Only one of those that are queued; None if other workers have taken them all.
     """
     while True:
-        trial = _take_queued(study) if queued else study.ask()
+        with one_reading():
+            trial = _take_queued(study) if queued else study.ask()
         if trial is None:
             return None
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it came so slowly that another gave it up
@@ -69,6 +71,7 @@ def wait_for_signs_of_life(study: optuna.Study, watch: Watch, worker: Worker, sa
     """
     told = False
     while True:
+        forget_readings()
         take_over_lost(study, watch, worker)
         running, orphans = _undecided(study, watch, worker)
         if any(watch.is_alive(_key(study, trial)) for trial in running) or not (running or orphans):
@@ -118,6 +121,7 @@ def let_earlier_draw(
     Args:
         proposed: Numbers of trials whose λ is known although they have not drawn it yet.
     """
+    forget_readings()
     while any(
         other.number < trial.number
         and is_about_to_draw(other, parameter)
@@ -126,6 +130,7 @@ def let_earlier_draw(
         for other in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     ):
         time.sleep(0.02)
+        forget_readings()
 
 
 def _undecided(study: optuna.Study, watch: Watch, worker: Worker) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
