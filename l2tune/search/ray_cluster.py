@@ -25,8 +25,9 @@ _KNOCK_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
 """So long a cluster may take to say that it is well."""
 
-_CODE = ["*", "!*/", "!*.py", ".*", "__pycache__", "site-packages", "node_modules"]
-"""What is not sent of the working directory, in the words of a .gitignore: all but Python files."""
+_CODE = ["*?.*", "!*.py", ".?*", "__pycache__", "site-packages", "node_modules"]
+"""What is not sent of the working directory, in the words of a .gitignore that knows no folders: all but Python files.
+Ray matches the directory itself too, as `.`."""
 
 
 @dataclass(frozen=True)

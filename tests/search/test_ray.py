@@ -190,6 +190,26 @@ def test_what_the_cluster_cannot_do_is_one_line(cluster: Any, tmp_path: Path, st
     assert not (tmp_path / "s.db").exists()
 
 
+def test_python_files_go_along_and_nothing_else(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["nets.py", "pkg/__init__.py", "pkg/sub/layers.py"]
+    for name in [*names, "s.db", "photos/cat/1.png", ".venv/lib/a.py", "runs/x/report.html", "pkg/table.npz"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        connected = connect(cluster.address, send_code=True)
+        try:
+            listed = connected.ray.remote(lambda: sorted(str(p) for p in Path().rglob("*") if p.is_file())).remote()
+            assert connected.ray.get(listed) == names
+        finally:
+            connected.leave()
+    assert not connected.ray.is_initialized()
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
