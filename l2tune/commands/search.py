@@ -76,6 +76,7 @@ def search_command(
     from l2tune.errors import SearchAborted
     from l2tune.objectives.cross_validation import CrossValidationObjective
     from l2tune.records.comparison import is_comparison
+    from l2tune.records.study import keep_plan
     from l2tune.report.dashboard import DashboardPublisher
     from l2tune.search.audit import audit_line
     from l2tune.search.optuna_samplers import EPOCH_PRUNING_RISK
@@ -102,6 +103,7 @@ def search_command(
         raise UserError("is the name of a comparison", f"study {settings.study!r}", "use another --study")
     study = open_study(storage, settings)
     objective.describe(study)
+    keep_plan(study, settings.flat())
     for note in assembled.problem.data.notes:
         progress.say(note)
     progress.say(assembled.engine)

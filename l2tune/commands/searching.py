@@ -109,8 +109,11 @@ def coordinate_shown(
     elif workers != 0:
         room = places(workers, settings.device)
         storage = {"L2TUNE_STORAGE": settings.storage}
-        flags: dict[str, object] = {"device": settings.device, "data-root": settings.data.root}
-        flags |= {"trials": settings.search.trials, "timeout": settings.search.timeout}
+        flags = {
+            "device": settings.device,
+            "data-root": settings.data.root,
+            "storage-patience": settings.search.storage_patience,
+        }
         crew = Pool(
             worker_command_line(settings.study, flags),
             [storage | dict(place) for place in room],

@@ -59,6 +59,18 @@ def describe_study(
     study.set_user_attr(SCHEMA_KEY, SCHEMA)  # last: whoever sees it sees all
 
 
+PLAN = ("trials", "timeout", "audit", "fit_timeout", "storage_patience")
+"""Settings that may change from call to call, and that workers which join follow."""
+
+
+def keep_plan(study: optuna.Study, settings: Mapping[str, Any]) -> None:
+    """Store what this call of a search asks for where that has changed, for workers and whoever watches."""
+    stored = study.user_attrs.get(PREFIX + "settings", {})
+    changed = {name: settings[name] for name in PLAN if name in settings and stored.get(name) != settings[name]}
+    if changed:
+        study.set_user_attr(PREFIX + "settings", {**stored, **changed})
+
+
 def check_schema(study: optuna.Study) -> None:
     """Whether this version can read the study.
 

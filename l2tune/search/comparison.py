@@ -27,7 +27,7 @@ from l2tune.records.comparison import (
 from l2tune.records.keys import STRENGTH
 from l2tune.records.observations import observations
 from l2tune.records.refits import RefitRecord, refit_of, write_refit
-from l2tune.records.study import is_described, part_of, stored_settings
+from l2tune.records.study import is_described, keep_plan, part_of, stored_settings
 from l2tune.records.tables import read_study
 from l2tune.records.workers import Worker, clear_refitting, refitting, write_refitting
 from l2tune.search.heartbeat import Heart, Watch
@@ -130,6 +130,7 @@ def open_sides(
     for form, objective in parts.objectives.items():
         study = open_study(storage, objective.settings)
         objective.describe(study)
+        keep_plan(study, objective.settings.flat())
         sides.append(Side(form, objective, study))
     for study in [*before.values(), *(side.study for side in sides)]:
         join_comparison(study, name, penalties)

@@ -17,6 +17,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from l2tune.records.claims import part_of_folds
 from l2tune.records.fold_record import fold_records
 from l2tune.records.observations import strength_of
 from l2tune.search.storage import open_storage
@@ -105,6 +106,16 @@ def test_two_workers_search_what_one_would_have(tmp_path: Path, start: Start) ->
     _, err = finished(start("search", *QUICK, *RANDOM, *SHORT, "--workers", "2"))
     assert "2 workers" in err
     check_complete(tmp_path)
+
+
+def test_workers_follow_what_a_later_call_asks_for(tmp_path: Path, start: Start) -> None:
+    finished(start("search", *QUICK, *SHORT, "--sampler", "random", "--pruner", "racing", "--trials", "6"))
+    _, err = finished(
+        start("search", *QUICK, *SHORT, "--sampler", "random", "--trials", "8", "--audit", "1", "--workers", "2")
+    )
+    assert "all 8 trials are done" in err
+    pruned = [t for t in study_in(tmp_path).trials if t.state == TrialState.PRUNED and part_of_folds(t) is None]
+    assert ("audit: pruning was" in err) == bool(pruned)
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_fit_repeated(tmp_path: Path, start: Start) -> None:
