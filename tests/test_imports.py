@@ -41,7 +41,7 @@ ORDER = (
 itself is the package's `__init__.py`: every module may take the version from it, and its own imports are for type
 checkers."""
 
-STRATEGIES = ("sampler", "pruner", "stopping", "completion", "widening", "workers", "parameter")
+STRATEGIES = ("sampler", "pruner", "stopping", "completion", "widening", "workers", "pending", "parameter")
 
 HEAVY = ("torch", "torchvision", "optuna", "sklearn", "scipy", "pandas", "plotly")
 
