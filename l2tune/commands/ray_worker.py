@@ -120,6 +120,7 @@ def work(
     """
     from l2tune.commands.interrupts import lasting_interrupts
     from l2tune.records.workers import Worker
+    from l2tune.search.failing import end_stuck
     from l2tune.search.joining import join_study
     from l2tune.search.runner import run_as_asked
     from l2tune.search.storage import open_storage
@@ -135,7 +136,7 @@ def work(
             def on_epoch(scores: Sequence[EpochScores]) -> None:
                 raise_if_interrupted()
 
-            objective.on_epoch = on_epoch
+            objective.on_epoch, objective.on_stuck = on_epoch, end_stuck
             return "done", run_as_asked(found, objective, worker=Worker(token), wait=False)
     except KeyboardInterrupt:
         return "interrupted", ""

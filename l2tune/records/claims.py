@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -92,6 +92,14 @@ def part_of_folds(trial: FrozenTrial | optuna.Trial) -> int | None:
 def is_of_parts(trial: FrozenTrial | optuna.Trial) -> bool:
     """Whether the trial is one fold of what workers share, or takes over what they have trained."""
     return PART in trial.user_attrs or bool(trial.user_attrs.get(JOINS_PARTS, False))
+
+
+def begun(trials: Sequence[FrozenTrial]) -> int:
+    """How many of these count towards the budget: audits go beyond it, and the parts of a λ count with the whole."""
+    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    whole = [t for t in trials if t.state in counted and not is_audit(t) and part_of_folds(t) is None]
+    shared = {t.user_attrs[STRENGTH] for t in trials if part_of_folds(t) is not None and t.state != TrialState.FAIL}
+    return len(whole) + len(shared - {t.user_attrs.get(STRENGTH) for t in whole})
 
 
 def was_given_up(trial: FrozenTrial) -> bool:

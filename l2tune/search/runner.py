@@ -17,8 +17,7 @@ from l2tune.curve.observations import fit_curve
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.members import together
 from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
-from l2tune.records.claims import is_audit, is_of_parts, is_wanted_whole, part_of_folds
-from l2tune.records.keys import STRENGTH
+from l2tune.records.claims import begun, is_audit, is_of_parts, is_wanted_whole, part_of_folds
 from l2tune.records.observations import observations
 from l2tune.records.tables import write_summary
 from l2tune.records.workers import Worker, write_beat
@@ -34,6 +33,7 @@ from l2tune.search.workers import (
     ask_trial,
     others_at_work,
     requeue,
+    take_over_from,
     take_over_lost,
     wait_for_signs_of_life,
     withdraw,
@@ -110,6 +110,8 @@ def run_search(
             ) from error
         except BaseException:
             search.give_up()
+            with suppress(*STORAGE_ERRORS):
+                take_over_from(study, worker)  # what was only just asked for
             raise
 
 
@@ -257,9 +259,9 @@ class WorkerSearch:
         """The same, leaving audits aside."""
         trials = self._study.get_trials(deepcopy=False)
         shares = self._shares_folds(trials)
-        begun = _begun(trials)
+        count = begun(trials)
         waiting = any(t.state == TrialState.WAITING and not is_audit(t) for t in trials)
-        if begun >= self._budget.trials:
+        if count >= self._budget.trials:
             self.why = f"all {self._budget.trials} trials are done"
             return (Step.BEGUN, True) if any(map(_is_queued_for_good, trials)) else (Step.DONE, False)
         if waiting:
@@ -273,7 +275,7 @@ class WorkerSearch:
             if not self._settle.queue_missing(self._study, in_parts=shares):
                 return Step.DONE, False
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
-        if self._budget.trials - begun <= 2 and self._settle.queue_missing(self._study, in_parts=shares):
+        if self._budget.trials - count <= 2 and self._settle.queue_missing(self._study, in_parts=shares):
             # the last trials complete λ_best and λ_1se
             return (Step.BEGUN, True) if self._is_anything_queued() else (Step.WAIT, False)
         others = of_others(trials, self._worker)
@@ -290,7 +292,7 @@ class WorkerSearch:
         trials = self._study.get_trials(deepcopy=False)
         if not self._shares_folds(trials) or not self._settle.is_settled(self._study):
             return
-        lacking = self._settle.missing(self._study) if _begun(trials) >= self._budget.trials else []
+        lacking = self._settle.missing(self._study) if begun(trials) >= self._budget.trials else []
         for trial in racing:
             trial.pruned = not is_wanted_whole(trials[trial.trial.number]) and trial.strength not in lacking
             if trial.pruned:
@@ -317,7 +319,7 @@ class WorkerSearch:
         try:
             trials = self._study.get_trials(deepcopy=False)
             me = trials[trial.number]
-            if not is_audit(me) and not is_of_parts(me) and _begun(trials[: me.number]) >= self._budget.trials:
+            if not is_audit(me) and not is_of_parts(me) and begun(trials[: me.number]) >= self._budget.trials:
                 withdraw(self._study, trial)
                 return
             opened = self._objective.open(trial)
@@ -375,14 +377,6 @@ class WorkerSearch:
 def _is_racing(trial: FrozenTrial) -> bool:
     """Whether a running trial goes on only as long as its λ may win."""
     return part_of_folds(trial) is None and not is_wanted_whole(trial)
-
-
-def _begun(trials: Sequence[FrozenTrial]) -> int:
-    """How many of these count towards the budget: audits go beyond it, and the parts of a λ count with the whole."""
-    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    whole = [t for t in trials if t.state in counted and not is_audit(t) and part_of_folds(t) is None]
-    shared = {t.user_attrs[STRENGTH] for t in trials if part_of_folds(t) is not None and t.state != TrialState.FAIL}
-    return len(whole) + len(shared - {t.user_attrs.get(STRENGTH) for t in whole})
 
 
 def _is_queued_for_good(trial: FrozenTrial) -> bool:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from l2tune.curve.choice import folds_done
 from l2tune.curve.observations import Observations, fit_curve
 from l2tune.curve.regularization_curve import RegularizationCurve
-from l2tune.records.claims import is_audit, is_wanted_whole, part_of_folds
+from l2tune.records.claims import begun, is_audit, is_wanted_whole, part_of_folds
 from l2tune.records.comparison import is_shared
 from l2tune.records.fold_record import fold_records
 from l2tune.records.observations import known_parameter, observations, strength_of
@@ -216,15 +216,6 @@ def read_state(
         one_se=one_se,
         seconds_per_fit=_seconds_per_fit(trials, plan.epochs),
         share=_share(trials, seen.folds, plan.epochs),
-    )
-
-
-def begun(trials: Sequence[FrozenTrial]) -> int:
-    """How many of these count towards the budget: audits go beyond it, and the parts of a trial are one."""
-    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return sum(
-        t.state in counted and not is_audit(t) and (part_of_folds(t) is None or t.state == TrialState.COMPLETE)
-        for t in trials
     )
 
 

@@ -37,9 +37,14 @@ def ask_trial(study: optuna.Study, worker: Worker, *, queued: bool = False) -> o
             trial = _take_queued(study) if queued else study.ask()
         if trial is None:
             return None
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):  # it came so slowly that another gave it up
+        try:
             write_worker(study, trial, worker)
-            return trial
+        except optuna.exceptions.UpdateFinishedTrialError:  # it came so slowly that another gave it up
+            continue
+        except KeyboardInterrupt:
+            requeue(study, study.get_trials(deepcopy=False)[trial.number])
+            raise
+        return trial
 
 
 def take_over_lost(study: optuna.Study, watch: Watch, worker: Worker) -> int:

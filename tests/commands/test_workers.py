@@ -15,16 +15,17 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.records.claims import part_of_folds
 from l2tune.records.fold_record import fold_records
+from l2tune.records.keys import BEAT
 from l2tune.records.observations import strength_of
 from l2tune.search.storage import open_storage
 
 STORAGE = "s.db"
 QUICK = ("--storage", STORAGE, "--subset", "200", "--folds", "3", "--model", "linear", "--study", "digits")
-SHORT, LONG = ("--epochs", "6"), ("--epochs", "200")
+SHORT, LONG = ("--epochs", "6"), ("--epochs", "300")
 RANDOM = ("--sampler", "random", "--pruner", "none", "--trials", "6")
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -81,6 +82,11 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 120.0)
     pytest.fail(f"{what} did not come")
 
 
+def in_training(folder: Path) -> list[FrozenTrial]:
+    """Trials whose heart has begun to beat."""
+    return [t for t in study_in(folder).get_trials(states=(TrialState.RUNNING,)) if BEAT in t.user_attrs]
+
+
 def finished(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
     """What an ended process has printed."""
     out, err = process.communicate(timeout=300)
@@ -120,7 +126,7 @@ def test_workers_follow_what_a_later_call_asks_for(tmp_path: Path, start: Start)
 
 def test_a_worker_that_is_killed_is_replaced_and_its_fit_repeated(tmp_path: Path, start: Start) -> None:
     search = start("search", *QUICK, *RANDOM, *LONG, "--workers", "2")
-    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    wait_for(lambda: in_training(tmp_path), "a trial in training")
     wait_for(lambda: len(children(search.pid)) == 2, "two workers")
     os.kill(children(search.pid)[0], signal.SIGKILL)
     _, err = finished(search)
@@ -130,7 +136,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_fit_repeated(tmp_path: Path
 
 def test_ctrl_c_ends_all_workers_in_good_order(tmp_path: Path, start: Start) -> None:
     search = start("search", *QUICK, *RANDOM, "--workers", "2", *LONG)
-    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    wait_for(lambda: in_training(tmp_path), "a trial in training")
     workers = children(search.pid)
     search.send_signal(signal.SIGINT)
     _, err = finished(search, 130)
@@ -145,7 +151,7 @@ def test_ctrl_c_ends_all_workers_in_good_order(tmp_path: Path, start: Start) -> 
 
 def test_a_coordinator_that_is_killed_leaves_no_worker_and_can_be_started_again(tmp_path: Path, start: Start) -> None:
     search = start("search", *QUICK, *RANDOM, "--workers", "2", *LONG)
-    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    wait_for(lambda: in_training(tmp_path), "a trial in training")
     workers = children(search.pid)
     search.kill()
 
@@ -168,7 +174,7 @@ def test_a_restarted_container_takes_up_the_trial_that_it_left(tmp_path: Path, s
     words = [*container, sys.executable, "-m", "l2tune", "search", *QUICK, *RANDOM, *LONG]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    wait_for(lambda: in_training(tmp_path), "a trial in training")
     first.kill()
     first.communicate(timeout=60)
     wait_for(lambda: study_in(tmp_path).trials, "the storage")
@@ -181,7 +187,7 @@ def test_a_restarted_container_takes_up_the_trial_that_it_left(tmp_path: Path, s
 
 def test_a_suspended_worker_that_wakes_drops_what_another_has_taken_over(tmp_path: Path, start: Start) -> None:
     slow = start("search", *QUICK, *RANDOM, *LONG)
-    wait_for(lambda: study_in(tmp_path).get_trials(states=(TrialState.RUNNING,)), "a running trial")
+    wait_for(lambda: in_training(tmp_path), "a trial in training")
     slow.send_signal(signal.SIGSTOP)
     _, err = finished(start("worker", "digits", "--storage", STORAGE))
     assert "waiting for a sign of life" in err
