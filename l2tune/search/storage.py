@@ -121,7 +121,8 @@ def _open(url: str, path: Path | None, where: str) -> BaseStorage:
     else:
         driver = url.partition("://")[0]
         options = {name: value for name, value in _OF_DRIVERS.get(driver, {}).items() if f"{name}=" not in url}
-        engine = {"pool_pre_ping": True, "connect_args": options}
+        # a worker asks for one thing at a time but for its heartbeats: it keeps one connection, not two
+        engine = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 14, "connect_args": options}
     for _ in range(5):
         try:
             return OnceDatabase(_BRACES.sub(r"\g<0>\g<0>", url), engine_kwargs=engine)

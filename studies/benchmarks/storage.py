@@ -1,0 +1,744 @@
+"""What a worker's storage costs, and how many workers one storage bears.
+
+    python studies/benchmarks/storage.py                 # all parts; ten minutes
+    python studies/benchmarks/storage.py --only crowd
+
+Servers are this script's own, on 127.0.0.1, and end with it (PostgreSQL, MariaDB where they are installed). Four parts:
+
+- `operations`: milliseconds of each operation that a worker uses, on studies of 40 and 400 trials with whole records;
+- `counts`: how often a search uses each per fit, and what that is in SQL statements and bytes on the wire;
+- `fits`: CPU seconds that the server spends on a fit among so many trials in training, from which follows how many
+  workers it bears: those whose fits and heartbeats together keep it at most 70 % busy;
+- `crowd`: workers with real heartbeats, asks and tells around a recorded trainer that waits 10 to 30 s a fit.
+
+Searches draw λ at random and prune nothing, for the curve is each worker's own arithmetic and no matter of the storage.
+In a crowd of more than 100, some workers search and are measured, and the others stand at a fit: their trials are in
+training and their hearts beat, but they ask for nothing, because a machine of two cores cannot be a thousand clients.
+Writes `results/storage.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import datetime
+import json
+import os
+import platform
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import optuna
+import psycopg
+import sqlalchemy
+from optuna.distributions import FloatDistribution
+from optuna.storages import BaseStorage, InMemoryStorage, get_storage
+from optuna.trial import TrialState, create_trial
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent.parent))
+
+from l2tune.members import EpochScores, LayerState, Member, NetworkState  # noqa: E402
+from l2tune.objectives.cross_validation import CrossValidationObjective  # noqa: E402
+from l2tune.optuna_internals import OnceDatabase  # noqa: E402
+from l2tune.records.fold_record import FoldRecord, fold_records, write_fold  # noqa: E402
+from l2tune.records.keys import BEAT, GIVEN_UP, STRENGTH, WORKER, fold_key  # noqa: E402
+from l2tune.records.observations import strength_of  # noqa: E402
+from l2tune.records.workers import Worker, write_beat, write_worker  # noqa: E402
+from l2tune.search import runner  # noqa: E402
+from l2tune.search.heartbeat import BEAT_SECONDS, Heart, Watch  # noqa: E402
+from l2tune.search.patience import Patience, PatientStorage  # noqa: E402
+from l2tune.search.runner import Budget, WorkerSearch  # noqa: E402
+from l2tune.search.stopping import StopWhenSettled  # noqa: E402
+from l2tune.search.storage import open_storage, open_study  # noqa: E402
+from l2tune.search.workers import take_over_lost  # noqa: E402
+from l2tune.settings import Settings, build  # noqa: E402
+from l2tune.training.replay import ReplayRun, ReplayTrainer  # noqa: E402
+from tests.conftest import MariaDB, PostgreSQL, found_program, free_port, wait_for_port  # noqa: E402
+
+RECORDING = HERE / "recordings" / "digits-sgd.csv.gz"
+RESULTS = HERE / "results" / "storage.json"
+CONNECTIONS = 500
+BUSY = 0.7
+"""A server busier than that lets everybody wait."""
+
+WORTH = 0.1
+"""Of its time a worker may spend this share on reading what others do."""
+
+READS = ("get_all_trials", "get_trial", "get_study_user_attrs", "get_study_system_attrs")
+FIT_SECONDS = (1, 10, 60)
+
+CROWDS = {10: 10, 30: 30, 100: 100, 300: 20, 1000: 8}
+"""Workers → how many of them search."""
+
+Cpu = Callable[[], float]
+
+
+# What is stored
+
+
+def network() -> NetworkState:
+    """That of a small convolutional network."""
+    layers = {
+        name: LayerState(3.0 / (place + 1), 1000, 12, 32, 0)
+        for place, name in enumerate(("conv1", "conv2", "fc1", "fc2"))
+    }
+    return NetworkState(layers, 0.0123456, 0.0456789, 812.345678, [137] * 64, 0.123456, 0.0345678, 0.0123456, 1.23456)
+
+
+class Recorded(ReplayTrainer):
+    """A recording whose fits take as long as they are told, and end with what a network is like."""
+
+    def __init__(self, pause: Callable[[], object] = lambda: None) -> None:
+        super().__init__(RECORDING)
+        self.pause, self.waited, self.fits = pause, 0.0, 0
+
+    def start(self, members: Sequence[Member]) -> RecordedRun:
+        return RecordedRun(self, members)
+
+
+class RecordedRun(ReplayRun):
+    def __init__(self, trainer: Recorded, members: Sequence[Member]) -> None:
+        super().__init__(trainer, members)
+        self._recorded, self._waits = trainer, True
+
+    def __next__(self) -> Sequence[EpochScores]:
+        if self._waits:
+            self._waits = False
+            began = time.perf_counter()
+            self._recorded.pause()
+            self._recorded.waited += time.perf_counter() - began
+        scores = super().__next__()
+        if self._epoch < self._recorded.epochs:
+            return scores
+        self._recorded.fits += len(scores)
+        return [replace(one, network=network()) for one in scores]
+
+
+def record(strength: float, fold: int) -> FoldRecord:
+    """Of a whole fit, curves and all."""
+    run = TABLE.start([Member(strength, fold, 0)])
+    return FoldRecord.of([scores for epoch in run for scores in epoch])
+
+
+TABLE = Recorded()
+LAMBDAS = np.geomspace(2e-6, 0.5, 2000)
+
+
+def stored_trial(place: int, state: TrialState, folds: int) -> optuna.trial.FrozenTrial:
+    """A trial of a worker; the first one is the baseline."""
+    strength = float(LAMBDAS[place]) if place else 0.0
+    records = {fold: record(strength, fold) for fold in range(folds)}
+    attrs: dict[str, Any] = {WORKER: asdict(Worker()), STRENGTH: strength, BEAT: 0}
+    values = {fold: float(one.val_loss or 0) for fold, one in records.items()}
+    return create_trial(
+        state=state,
+        value=sum(values.values()) / len(values) if state == TrialState.COMPLETE else None,
+        params={"lambda": strength} if place else {},
+        distributions={"lambda": FloatDistribution(1e-6, 1, log=True)} if place else {},
+        user_attrs=attrs | {fold_key(fold): asdict(one) for fold, one in records.items()},
+        intermediate_values=values,
+    )
+
+
+def settings_of(name: str, **given: Any) -> Settings:
+    return build({"study": name, "sampler": "random", "pruner": "none", "epochs": TABLE.epochs} | given)
+
+
+def objective_of(settings: Settings, trainer: Recorded) -> CrossValidationObjective:
+    return CrossValidationObjective.from_settings(settings, trainer, {"class_names": list("0123456789")})
+
+
+def begun_study(storage: BaseStorage, name: str, *, finished: int, running: int) -> optuna.Study:
+    """A study with so many trials of others; those that are running have 0 to 4 folds."""
+    settings = settings_of(name)
+    study = open_study(storage, settings)
+    objective_of(settings, TABLE).describe(study)
+    for place in range(finished):
+        study.add_trial(stored_trial(place, TrialState.COMPLETE, TABLE.folds))
+    for place in range(finished, finished + running):
+        study.add_trial(stored_trial(place, TrialState.RUNNING, place % TABLE.folds))
+    return study
+
+
+# Servers
+
+
+@dataclass
+class Place:
+    """A storage to measure.
+
+    Attributes:
+        cpu: CPU seconds that its server has spent; None where there is no server.
+    """
+
+    name: str
+    url: str
+    cpu: Cpu | None = None
+
+    def open(self) -> PatientStorage:
+        if self.url == "memory":
+            return PatientStorage(InMemoryStorage(), "memory", Patience())
+        return open_storage(self.url)
+
+    def another(self) -> PatientStorage:
+        """As another process would open it; for a database without looking whether its tables are there."""
+        if not self.url.startswith("postgresql"):
+            return self.open()
+        engine = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 14}
+        url = self.url.replace("postgresql://", "postgresql+psycopg://")
+        database = OnceDatabase(url, engine_kwargs=engine, skip_compatibility_check=True, skip_table_creation=True)
+        return PatientStorage(database, self.url, Patience(60))
+
+
+def cpu_of(*pids: int) -> float:
+    """CPU seconds of these processes and of their children, those that have ended among them."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    total = 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, _, rest = stat.read_text().partition(" (")
+        except OSError:
+            continue
+        fields = rest.rpartition(") ")[2].split()
+        if int(pid) in pids:
+            total += sum(map(int, fields[11:15])) / ticks
+        elif int(fields[1]) in pids:
+            total += sum(map(int, fields[11:13])) / ticks
+    return total
+
+
+@contextmanager
+def places(folder: Path) -> Iterator[dict[str, Place]]:
+    """All kinds of storages that this machine has, by name."""
+    with ExitStack() as ends:
+        found = {
+            "memory": Place("memory", "memory"),
+            "SQLite": Place("SQLite", f"sqlite:///{folder}/study.db"),
+            "journal": Place("journal", f"{folder}/study.log"),
+        }
+        initdb = found_program("initdb", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin"))))
+        if initdb:
+            postgresql = PostgreSQL(initdb.parent)
+            with (postgresql.folder / "data" / "postgresql.conf").open("a") as settings:
+                settings.write(f"max_connections = {CONNECTIONS}\n")
+            ends.callback(shutil.rmtree, postgresql.folder)
+            postgresql.start()
+            ends.callback(postgresql.stop, at_once=True)
+            pid = int((postgresql.folder / "data" / "postmaster.pid").read_text().split()[0])
+            found["PostgreSQL"] = Place("PostgreSQL", postgresql.database(), lambda: cpu_of(pid))
+            port = free_port()
+            script = f"""
+import optuna
+from l2tune.search.storage import open_storage
+storage = optuna.storages.get_storage(open_storage({postgresql.database()!r}).backend)  # which adds Optuna's cache
+optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port={port})
+"""
+            process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script], stderr=subprocess.DEVNULL)
+            ends.callback(process.wait)
+            ends.callback(process.kill)
+            wait_for_port(port)
+            found["gRPC proxy"] = Place("gRPC proxy", f"grpc://127.0.0.1:{port}", lambda: cpu_of(process.pid))
+        if found_program("mariadb-install-db"):
+            mariadb = MariaDB(found_program("mariadb-install-db"))  # type: ignore[arg-type]
+            ends.callback(shutil.rmtree, mariadb.folder)
+            mariadb.start()
+            ends.callback(mariadb.stop)
+            pid_of_it = int((mariadb.folder / "pid").read_text())
+            found["MariaDB"] = Place("MariaDB", mariadb.database(), lambda: cpu_of(pid_of_it))
+        yield found
+
+
+# Operations
+
+
+def operations(place: Place, finished: int) -> dict[str, Any]:
+    """Milliseconds of each operation of a worker, on a study of so many trials and ten in training."""
+    name = f"operations-{finished}"
+    began_by = place.open()
+    begun_study(began_by, name, finished=finished, running=10)
+    storage = began_by if place.url == "memory" else place.open()
+    study = optuna.load_study(study_name=name, storage=storage, sampler=optuna.samplers.RandomSampler(seed=0))
+    seconds: dict[str, list[float]] = {}
+
+    def timed(operation: str, run: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        answer = run()
+        seconds.setdefault(operation, []).append(time.perf_counter() - began)
+        return answer
+
+    timed("first reading", lambda: study.get_trials(deepcopy=False))
+    worker, fold = Worker(), record(1e-3, 0)
+    for turn in range(30):
+        trial: optuna.Trial = timed("ask", study.ask)
+        timed("write worker", lambda: write_worker(study, trial, worker))  # noqa: B023
+        timed("draw", lambda: trial.suggest_float("lambda", 1e-6, 1, log=True))  # noqa: B023
+        trial.set_user_attr(STRENGTH, trial.params["lambda"])
+        timed("write fold", lambda: write_fold(trial, 0, fold))  # noqa: B023
+        timed("report", lambda: trial.report(0.5, 0))  # noqa: B023
+        timed("heartbeat", lambda: write_beat(study, trial, turn))  # noqa: B023
+        timed("read trials", lambda: study.get_trials(deepcopy=False))
+        timed("read study", lambda: study.user_attrs)
+        timed("tell", lambda: study.tell(trial, 0.5))  # noqa: B023
+    return {op: {"median": 1e3 * median(t), "p95": 1e3 * float(np.quantile(t, 0.95))} for op, t in seconds.items()}
+
+
+# Counts
+
+
+def _counted(name: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self.counts[name] += 1
+        return getattr(self.storage, name)(*args, **kwargs)
+
+    return method
+
+
+class Counted(BaseStorage):
+    """A storage that counts what is asked of it."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.storage, self.counts = storage, Counter[str]()
+
+
+for _name in BaseStorage.__abstractmethods__:
+    setattr(Counted, _name, _counted(_name))
+Counted.__abstractmethods__ = frozenset()
+
+
+def search_alone(study: optuna.Study, settings: Settings, trainer: Recorded, settle: StopWhenSettled | None) -> None:
+    """A whole search, without hearts."""
+    worker, watch = Worker(), Watch()
+    search = WorkerSearch(study, objective_of(settings, trainer), Budget(settings.search.trials), worker, settle=settle)
+    while True:
+        take_over_lost(study, watch, worker)
+        search.begin()
+        if not search.active:
+            return
+        search.advance()
+
+
+def counts(place: Place) -> dict[str, Any]:
+    """Operations, SQL statements and bytes per fit, of the fold-aware search and of a random one that prunes nothing."""
+    found = {}
+    searches: dict[str, dict[str, Any]] = {
+        "fold-aware": {"sampler": "curve", "pruner": "racing"},
+        "random": {"trials": 8},
+    }
+    for kind, given in searches.items():
+        settings = settings_of(f"counts-{kind}", **given)
+        backend = place.open().backend
+        counted = Counted(get_storage(backend))
+        study = open_study(PatientStorage(counted, place.url, Patience()), settings)
+        statements = Counter[str]()
+        engine = getattr(backend, "engine", None)
+        if engine is not None:
+
+            @sqlalchemy.event.listens_for(engine, "before_cursor_execute")
+            def count(*words: Any, statements: Counter[str] = statements) -> None:
+                statements[words[2].split()[0]] += 1
+
+        counted.counts.clear()
+        before, trainer = traffic(backend), Recorded()
+        search_alone(study, settings, trainer, StopWhenSettled() if kind == "fold-aware" else None)
+        after = traffic(backend)
+        writes = sum(n for name, n in counted.counts.items() if name not in READS)
+        found[kind] = {
+            "fits": trainer.fits,
+            "trials": len(study.trials),
+            "per_fit": {name: n / trainer.fits for name, n in counted.counts.most_common()},
+            "reads": (counted.counts.total() - writes) / trainer.fits,
+            "writes": writes / trainer.fits,
+            "statements": statements.total() / trainer.fits,
+            "sent": (after[0] - before[0]) / trainer.fits,
+            "received": (after[1] - before[1]) / trainer.fits,
+        }
+    return found
+
+
+def traffic(backend: BaseStorage) -> tuple[int, int]:
+    """Bytes that the pool's one connection has sent and received; 0 where that is not known."""
+    engine = getattr(backend, "engine", None)
+    if engine is None or engine.driver != "psycopg":
+        return 0, 0
+    connection = engine.raw_connection()
+    with socket.socket(fileno=os.dup(connection.driver_connection.fileno())) as end:
+        told = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
+    connection.close()
+    sent, received = struct.unpack_from("QQ", told, 120)
+    return sent, received
+
+
+# What a server spends
+
+
+def fits(place: Place, others: Sequence[int], most: float = 20.0) -> dict[str, Any]:
+    """CPU seconds of server and client per fit among so many trials in training, and per heartbeat."""
+    assert place.cpu is not None
+    found: dict[str, Any] = {"among": {}}
+    for running in others:
+        name = f"fits-{running}"
+        begun_study(place.open(), name, finished=40, running=running)
+        settings = settings_of(name, trials=10**5)
+        study = open_study(place.another(), settings)
+        study.get_trials(deepcopy=False)  # once in a worker's life
+        trainer, worker, watch = Recorded(), Worker(), Watch()
+        search = WorkerSearch(study, objective_of(settings, trainer), Budget(10**5), worker)
+        server, client, began = place.cpu(), time.process_time(), time.perf_counter()
+        while trainer.fits < 60 and time.perf_counter() - began < most:
+            take_over_lost(study, watch, worker)
+            search.begin()
+            search.advance()
+        found["among"][running] = {
+            "fits": trainer.fits,
+            "server": (place.cpu() - server) / trainer.fits,
+            "client": (time.process_time() - client) / trainer.fits,
+            "wall": (time.perf_counter() - began) / trainer.fits,
+        }
+        if running == others[0]:
+            trial = study.ask()
+            server = place.cpu()
+            for beat in range(500):
+                write_beat(study, trial, beat)
+            found["beat"] = (place.cpu() - server) / 500
+        search.give_up()
+    return found
+
+
+def bears(told: dict[str, Any]) -> dict[str, dict[int, str]]:
+    """Storage → seconds of a fit → how many workers of a fold-aware search it bears."""
+    reads = [told["counts"][kind]["per_fit"]["get_all_trials"] for kind in ("fold-aware", "random")]
+    writes, times = told["counts"]["fold-aware"]["writes"], reads[0] / reads[1]
+    found = {
+        f"{name}, server of {cores} core{'s' if cores > 1 else ''}": {
+            seconds: borne(one, seconds, cores, times) for seconds in FIT_SECONDS
+        }
+        for name, one in told["fits"].items()
+        for cores in ((2, 16) if name == "PostgreSQL" else (1,))
+    }
+    sqlite = told["operations"]["SQLite"]
+    return found | {"SQLite": {seconds: borne_by_file(sqlite, writes, seconds) for seconds in FIT_SECONDS}}
+
+
+def borne(measured: dict[str, Any], seconds: float, cores: float, times: float) -> str:
+    """Workers with fits of so many seconds that a storage bears: at its server, and as workers do themselves.
+
+    Args:
+        cores: Of the server.
+        times: So much more often than the search that was measured a fit reads the trials.
+    """
+    number = [int(n) for n in measured["among"]]
+    server, client = (
+        np.maximum(times * np.polyfit(number, [one[side] for one in measured["among"].values()], 1), 1e-9)
+        for side in ("server", "client")
+    )
+    # workers / seconds · (floor + slope · workers) + workers / BEAT_SECONDS · beat = BUSY · cores
+    a, b = server[0] / seconds, server[1] / seconds + measured["beat"] / BEAT_SECONDS
+    by_server = int((-b + np.sqrt(b * b + 4 * a * BUSY * cores)) / (2 * a))
+    by_client = int((WORTH * seconds - client[1]) / client[0])  # floor + slope · workers = WORTH · seconds
+    return f"{by_server} ({max(1, by_client)})"
+
+
+def borne_by_file(told: dict[str, Any], writes: float, seconds: float) -> str:
+    """The same for a SQLite file, which one process writes at a time: half of the time somebody does."""
+    names = ("ask", "write worker", "draw", "write fold", "report", "tell")
+    write = np.mean([told[n][op]["median"] for op in names for n in told]) / 1e3
+    beat = np.mean([told[n]["heartbeat"]["median"] for n in told]) / 1e3
+    return str(int(0.5 / (writes * write / seconds + beat / BEAT_SECONDS)))
+
+
+# Crowds
+
+
+@dataclass
+class Seen:
+    """What the workers of a crowd have met."""
+
+    asks: list[float] = field(default_factory=list)
+    tells: list[float] = field(default_factory=list)
+    storage: float = 0.0
+    waited: float = 0.0
+    fits: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+def crowd(place: Place, workers: int, searching: int, seconds: float, fit: tuple[float, float]) -> dict[str, Any]:
+    """So many workers for so many seconds, some of them searching, the others at a fit."""
+    assert place.cpu is not None
+    name = f"crowd-{workers}"
+    study = begun_study(place.open(), name, finished=40, running=workers - searching)
+    settings = settings_of(name, trials=10**5)
+    seen, lock = Seen(), threading.Lock()
+    start, end = threading.Barrier(searching + 1), threading.Event()
+
+    def work(number: int) -> None:
+        rng = np.random.default_rng(number)
+        phase = [rng.uniform(0, fit[1])]  # as if they had begun long ago
+
+        def duration() -> float:
+            return phase.pop() if phase else float(rng.uniform(*fit))
+
+        try:
+            mine = open_study(place.another(), settings)
+            trainer, worker = copy.copy(TABLE), Worker()
+            trainer.pause, trainer.waited = lambda: end.wait(duration()), 0.0
+            mine.get_trials(deepcopy=False)
+            with Heart() as heart:
+                watch = Watch(heart.clock)
+                search = WorkerSearch(mine, objective_of(settings, trainer), Budget(10**5), worker, heart=heart)
+                search.begin()
+                start.wait(240)
+                while not end.is_set():
+                    began, waited = time.perf_counter(), trainer.waited
+                    search.advance()
+                    told, waited = time.perf_counter(), trainer.waited - waited
+                    if end.is_set():
+                        break
+                    take_over_lost(mine, watch, worker)
+                    search.begin()
+                    asked = time.perf_counter()
+                    with lock:
+                        if not end.is_set():
+                            seen.tells.append(told - began - waited)
+                            seen.asks.append(asked - told)
+                            seen.storage += asked - began - waited
+                            seen.waited += waited
+                            seen.fits += 1
+        except Exception as error:  # counted, by kind
+            with lock:
+                seen.errors[f"{type(error).__name__}: {str(error)[:120]}"] += 1
+            start.abort()
+
+    standing = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(searching)]
+    with ExitStack() as hearts:
+        for first in range(0, len(standing), 250):
+            hearts.enter_context(beating(place, [trial._trial_id for trial in standing[first : first + 250]]))
+        for thread in threads:
+            thread.start()
+        start.wait(240)
+        server, client, began = place.cpu(), time.process_time(), time.perf_counter()
+        end.wait(seconds)
+        server, client = place.cpu() - server, time.process_time() - client
+        took = time.perf_counter() - began
+        fate = lost_or_doubled(study)
+        end.set()
+        for thread in threads:
+            thread.join(fit[1] + 30)
+    return {
+        "workers": workers,
+        "searching": searching,
+        "seconds": took,
+        "fits": seen.fits,
+        "ask": {"median": 1e3 * median(seen.asks), "p95": 1e3 * float(np.quantile(seen.asks, 0.95))},
+        "tell": {"median": 1e3 * median(seen.tells), "p95": 1e3 * float(np.quantile(seen.tells, 0.95))},
+        "share": seen.storage / (seen.storage + seen.waited),
+        "server_cores": server / took,
+        "client_cores": client / took,
+        "errors": dict(seen.errors),
+        **fate,
+    }
+
+
+@contextmanager
+def beating(place: Place, trials: Sequence[int]) -> Iterator[None]:
+    """Beats for these trials as often as their workers would.
+
+    With the statements of `write_beat` on a connection of their own, for Optuna's take this process a whole core.
+    """
+    end = threading.Event()
+
+    def beat() -> None:
+        with psycopg.connect(place.url) as connection:
+            count = 0
+            while not end.is_set():
+                count, began = count + 1, time.monotonic()
+                for trial in trials:
+                    given = (trial, BEAT)
+                    connection.execute("SELECT * FROM trials WHERE trial_id = %s", given[:1])
+                    connection.execute("SELECT * FROM trial_user_attributes WHERE trial_id = %s AND key = %s", given)
+                    update = "UPDATE trial_user_attributes SET value_json = %s WHERE trial_id = %s AND key = %s"
+                    connection.execute(update, (str(count), *given))
+                    connection.commit()
+                    end.wait(max(0.0, BEAT_SECONDS / len(trials) - 1e-3))
+                end.wait(max(0.0, began + BEAT_SECONDS - time.monotonic()))
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join(30)
+
+
+def lost_or_doubled(study: optuna.Study) -> dict[str, int]:
+    """Trials taken from the living, λ × fold trained twice."""
+    trials = study.get_trials(deepcopy=False)
+    pairs = Counter((strength_of(t), fold) for t in trials if t.state != TrialState.FAIL for fold in fold_records(t))
+    return {
+        "taken_over": sum(t.state == TrialState.FAIL and GIVEN_UP in t.user_attrs for t in trials),
+        "doubled": sum(n > 1 for n in pairs.values()),
+    }
+
+
+def connections(place: Place) -> dict[str, int]:
+    """How many connections a worker whose heart beats all the time keeps, and has at most."""
+    storage = place.open()
+    study = open_study(storage, settings_of("connections"))
+    trial = study.ask()
+    pool: Any = storage.backend.engine.pool  # type: ignore[attr-defined]
+    most = 0
+    with Heart(0.01) as heart:
+        heart.add(0, lambda beat: write_beat(study, trial, beat))
+        for _ in range(200):
+            study.get_trials(deepcopy=False)
+            most = max(most, pool.checkedin() + pool.checkedout())
+    return {"kept": pool.checkedin() + pool.checkedout(), "at_most": most}
+
+
+# Results
+
+
+def tables(told: dict[str, Any]) -> str:
+    """The results as a page of Markdown."""
+    lines = [f"Storage of a search, measured by `storage.py` on {told['when'][:10]}: {told['machine']}.", ""]
+    lines += [", ".join(f"{name} {version}" for name, version in told["versions"].items()), ""]
+    if "operations" in told:
+        names = list(told["operations"])
+        lines += [
+            "Milliseconds of an operation, median (95th percentile), 40 / 400 trials in the study, 10 in training:",
+            "",
+        ]
+        lines += ["| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        for op in told["operations"][names[0]]["40"]:
+            cells = (told["operations"][name] for name in names)
+            shown = (
+                " / ".join(f"{cell[n][op]['median']:.2g} ({cell[n][op]['p95']:.2g})" for n in ("40", "400"))
+                for cell in cells
+            )
+            lines.append(f"| {op} | " + " | ".join(shown) + " |")
+        lines.append("")
+    for title in ("counts", "counts_before"):
+        for kind, one in told.get(title, {}).items():
+            per = ", ".join(f"{name} {n:.2f}" for name, n in one["per_fit"].items() if n >= 0.1)
+            when = "" if title == "counts" else ", before a decision was one reading"
+            lines += [
+                f"Per fit of a {kind} search{when} ({one['fits']} fits, {one['trials']} trials): {one['reads']:.1f} reads, "
+                f"{one['writes']:.1f} writes, {one['statements']:.0f} SQL statements, {one['sent'] / 1e3:.1f} kB sent, "
+                f"{one['received'] / 1e3:.1f} kB received ({per}).",
+                "",
+            ]
+    if "fits" in told:
+        lines += ["CPU milliseconds of server / client per fit, among so many trials in training:", ""]
+        for name, one in told["fits"].items():
+            among = ", ".join(
+                f"{n}: {1e3 * c['server']:.0f} / {1e3 * c['client']:.0f}" for n, c in one["among"].items()
+            )
+            lines.append(f"- {name}: {among}; a heartbeat {1e3 * one['beat']:.2f} of the server")
+        lines += [
+            "",
+            "Workers of a fold-aware search that one storage bears, computed from these (see `borne`): as many as keep the "
+            f"server {BUSY:.0%} busy; in brackets, as many as leave each of them {1 - WORTH:.0%} of its time for training:",
+            "",
+        ]
+        lines += ["| | fits of 1 s | 10 s | 60 s |", "|---|---|---|---|"]
+        lines += [f"| {name} | " + " | ".join(map(str, row.values())) + " |" for name, row in told["bears"].items()]
+        lines.append("")
+    if "crowd" in told:
+        lines += [
+            "Crowds before PostgreSQL, fits of 10 to 30 s; share: of a searching worker's time that goes to the storage:",
+            "",
+            "| workers | searching | fits/s of all | ask ms (95 %) | tell ms (95 %) | share | server cores | client cores "
+            "| errors | taken over | doubled |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        for one in told["crowd"]:
+            rate = one["fits"] / one["seconds"] * one["workers"] / one["searching"]
+            cells = [one["workers"], one["searching"], f"{rate:.1f}"]
+            cells += [f"{one[what]['median']:.0f} ({one[what]['p95']:.0f})" for what in ("ask", "tell")]
+            cells += [f"{one['share']:.1%}", f"{one['server_cores']:.2f}", f"{one['client_cores']:.2f}"]
+            cells += [sum(one["errors"].values()), one["taken_over"], one["doubled"]]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+        lines += [
+            "",
+            f"A worker keeps {told['connections']['kept']} connection; when its heart beats, {told['connections']['at_most']}.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parts = ("operations", "counts", "fits", "crowd")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--only", nargs="*", choices=parts, default=parts)
+    parser.add_argument("--before", action="store_true", help="keep the counts as those of an earlier version")
+    parser.add_argument("--seconds", type=float, default=24, help="of each crowd")
+    parser.add_argument("--workers", type=int, nargs="*", choices=CROWDS, default=[*CROWDS], help="crowds of so many")
+    given = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    told: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    told |= {
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": f"{os.cpu_count()} CPU cores shared with other work, servers and clients on it alike",
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in ("optuna", "sqlalchemy", "psycopg", "grpcio", "pymysql")},
+    }
+
+    def keep() -> None:
+        if {"operations", "counts", "fits"} <= told.keys():
+            told["bears"] = bears(told)
+        RESULTS.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        RESULTS.with_suffix(".md").write_text(tables(told), encoding="utf-8")
+
+    with tempfile.TemporaryDirectory() as folder, places(Path(folder)) as found:
+        for name, program in (("PostgreSQL", "postgres"), ("MariaDB", "mariadbd")):
+            if name in found:
+                said = subprocess.run(
+                    [found_program(program) or "", "--version"], capture_output=True, text=True
+                ).stdout
+                told["versions"][name] = next((word for word in said.split() if word[0].isdigit()), said.strip())
+        if "operations" in given.only:
+            told["operations"] = {
+                name: {str(n): operations(place, n) for n in (40, 400)} for name, place in found.items()
+            }
+            keep()
+        if "counts" in given.only:
+            told["counts_before" if given.before else "counts"] = counts(found["PostgreSQL"])
+            keep()
+        runner.fit_curve = lambda seen: None  # each worker's own arithmetic, which here all would share
+        if "fits" in given.only:
+            told["fits"] = {
+                name: fits(found[name], others)
+                for name, others in (("PostgreSQL", (1, 100, 300, 1000)), ("gRPC proxy", (1, 30, 100, 300)))
+            }
+            keep()
+        if "crowd" in given.only:
+            told["connections"] = connections(found["PostgreSQL"])
+            for workers in given.workers:
+                one = crowd(found["PostgreSQL"], workers, CROWDS[workers], given.seconds, (10.0, 30.0))
+                others = [other for other in told.get("crowd", []) if other["workers"] != workers]
+                told["crowd"] = sorted([*others, one], key=lambda found: found["workers"])
+                keep()
+    print(tables(told))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
