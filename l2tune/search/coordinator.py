@@ -16,7 +16,13 @@ from l2tune.search.completion import queue_baseline_parts
 from l2tune.search.heartbeat import Watch
 from l2tune.search.runner import Step, WorkerSearch, budget_of, settle_of
 from l2tune.search.storage import STORAGE_ERRORS, reason
-from l2tune.search.workers import LOOK_SECONDS, others_at_work, take_over_lost, wait_for_signs_of_life
+from l2tune.search.workers import (
+    LOOK_SECONDS,
+    others_at_work,
+    releasing,
+    take_over_lost,
+    wait_for_signs_of_life,
+)
 
 
 class Crew(Protocol):
@@ -67,7 +73,7 @@ def coordinate(
         wait_for_signs_of_life(study, watch, me, say)
         if objective.steps_of(study) == "fold":
             queue_baseline_parts(study, objective.trainer.folds)
-        with crew or nullcontext() as working:
+        with crew or nullcontext() as working, releasing():
             while True:
                 on_look()
                 take_over_lost(study, watch, me)

@@ -32,6 +32,7 @@ from l2tune.search.workers import (
     LOOK_SECONDS,
     ask_trial,
     others_at_work,
+    release,
     requeue,
     take_over_from,
     take_over_lost,
@@ -108,7 +109,8 @@ def run_search(
             raise SearchAborted(
                 f"the storage failed ({reason(error)}); what it holds is kept: mend it, then run the same search again"
             ) from error
-        except BaseException:
+        except BaseException as error:
+            release(error)
             search.give_up()
             with suppress(*STORAGE_ERRORS):
                 take_over_from(study, worker)  # what was only just asked for

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -116,6 +117,24 @@ def withdraw(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
     """Give up a trial that is not needed, for good."""
     mark_trial(study, trial, GIVEN_UP, "copy")
     study.tell(trial.number, state=TrialState.FAIL)
+
+
+def release(error: BaseException) -> None:
+    """Let go of what the code that was interrupted holds: half a reading of a SQLite file locks it for all writers.
+
+    It would as long as the error is handled, for whose traceback the frames and all that is in them are kept.
+    """
+    traceback.clear_frames(error.__traceback__)
+
+
+@contextmanager
+def releasing() -> Iterator[None]:
+    """`release` whatever is raised inside."""
+    try:
+        yield
+    except BaseException as error:
+        release(error)
+        raise
 
 
 def let_earlier_draw(

@@ -14,7 +14,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.metrics import BUILT_IN, Metric
 from l2tune.penalty.strength import ScaleName, StrengthScale
 from l2tune.records.fold_record import FoldRecord
-from l2tune.records.keys import AUDIT, STRENGTH, fold_key
+from l2tune.records.keys import AUDIT, FAILURE, STRENGTH, fold_key
 from l2tune.records.parameter import StrengthParameter
 from l2tune.records.study import describe_study, widen_range
 from l2tune.records.tables import read_study
@@ -89,6 +89,7 @@ class Case:
     reach: str = ""
     values: dict[float, tuple[float, ...]] = field(default_factory=dict)
     seed: int = 0
+    failed: tuple[float, ...] = ()
 
 
 CURVES: dict[str, Callable[[float, np.random.Generator], float]] = {
@@ -155,6 +156,10 @@ def build_study(case: Case) -> Estimates:
     free = {name: optuna.distributions.CategoricalDistribution((value, "another")) for name, value in case.others}
     rng = np.random.default_rng(case.seed)
     luck = rng.normal(0, 3 * case.noise, case.folds)
+    for strength in case.failed:
+        why = {"line": f"ValueError: too strong ({strength})", "traceback": ""}
+        attrs = {STRENGTH: strength, FAILURE: why}
+        study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=attrs))
     for row in case.rows:
         costs = [cost_of(case, case.validation, row.strength, rng, luck[fold]) for fold in range(row.folds)]
         costs = list(case.values.get(row.strength, costs))[: row.folds]
@@ -290,6 +295,7 @@ BY_KIND: dict[str, list[Case]] = {
         Case(whole(1e-3, 1e-2, folds=2), folds=2, values=dict.fromkeys((0.0, 0.001, 0.01), (2.3, 2.4)), fit=0.001),
     ],
     "audit": [Case(whole(*GRID), audited=(GRID[3], GRID[6]))],
+    "failed": [Case(whole(*GRID), failed=(0.7,)), Case(whole(*GRID), failed=(0.6, 0.7, 0.8, 0.9, 0.9))],
     "disputed": [
         Case((Row(0.0, 5), Row(1e-3, 2)), values={0.0: UNEVEN, 1e-3: SLIGHTLY_LESS}),
         Case((Row(0.0, 2), Row(1e-3, 5)), values={0.0: SLIGHTLY_LESS, 1e-3: UNEVEN}),

@@ -838,6 +838,21 @@ def read_audit(r: Reader, text: str) -> None:
     assert found["wrong"] == (str(wrong) if wrong else "none")
 
 
+@reads("failed")
+def read_failed(r: Reader, text: str) -> None:
+    found = r.match(
+        r"(?P<failed>\d+) of (?P<count>\d+) trials failed, at (?P<where>.*?)(?P<more> and elsewhere)?: (?P<why>.*)\.",
+        text,
+    )
+    assert int(found["failed"] or 0) == len(r.case.failed)
+    assert int(found["count"] or 0) == len(r.case.failed) + len(r.case.rows)
+    named = [float(word) for word in re.findall(r"λ = (\S+?)(?:,| and|$)", found["where"] or "")]
+    different = sorted(set(r.case.failed))
+    assert named == pytest.approx(different[: len(named)])
+    assert bool(found["more"]) == (len(named) < len(different))
+    assert found["why"] == f"ValueError: too strong ({r.case.failed[-1]})"
+
+
 # ---- properties ----
 
 REACHED: Counter[str] = Counter()

@@ -254,6 +254,7 @@ def test_the_dashboard_s_own_page_may_write_and_another_may_not(browser: Browser
         with page.expect_response("**/rename") as answered:
             page.evaluate("document.forms[0].submit()")
         assert answered.value.status == 403
+        page.wait_for_load_state()  # of the refusal
         assert optuna.get_all_study_names(storage) == ["first", "second"]
 
         page.goto(f"{address}/note")

@@ -1,6 +1,7 @@
 """Whole searches over a recorded cross-validation: seconds instead of minutes."""
 
 import math
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -193,6 +194,27 @@ def test_an_interrupt_at_any_write_leaves_no_heartbeat_and_loses_no_finished_fol
         pairs = [(m.strength, m.fold) for m in first.members + again.members]
         assert len(pairs) - len(set(pairs)) <= 1, "at most the fit in training is trained again"
     assert number > 20, "every write of a search was tried"
+
+
+def test_half_a_reading_that_was_interrupted_does_not_lock_the_database(tmp_path: Path) -> None:
+    def interrupted_reading() -> None:
+        rows = sqlite3.connect(tmp_path / "s.db").execute("SELECT key FROM trial_user_attributes")
+        assert next(rows)
+        raise KeyboardInterrupt
+
+    class Trainer(CountingReplay):
+        def start(self, members: Sequence[Member]) -> ReplayRun:
+            if len(self.members) == 3:
+                interrupted_reading()
+            return super().start(members)
+
+    settings = build({})
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path}/s.db", sampler=make_sampler(settings), pruner=make_pruner(settings)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        search(Trainer(), study)
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_a_failure_that_says_nothing_of_the_strength_is_tried_again() -> None:
