@@ -334,7 +334,7 @@ def search_alone(study: optuna.Study, settings: Settings, trainer: Recorded, set
 
 
 def counts(place: Place) -> dict[str, Any]:
-    """Operations, SQL statements and bytes per fit, of the fold-aware search and of a random one that prunes nothing."""
+    """Operations, SQL statements and bytes per fit, of the fold-aware search and of a random one without pruning."""
     found = {}
     searches: dict[str, dict[str, Any]] = {
         "fold-aware": {"sampler": "curve", "pruner": "racing"},
@@ -640,7 +640,8 @@ def tables(told: dict[str, Any]) -> str:
             per = ", ".join(f"{name} {n:.2f}" for name, n in one["per_fit"].items() if n >= 0.1)
             when = "" if title == "counts" else ", before a decision was one reading"
             lines += [
-                f"Per fit of a {kind} search{when} ({one['fits']} fits, {one['trials']} trials): {one['reads']:.1f} reads, "
+                f"Per fit of a {kind} search{when} ({one['fits']} fits, {one['trials']} trials): "
+                f"{one['reads']:.1f} reads, "
                 f"{one['writes']:.1f} writes, {one['statements']:.0f} SQL statements, {one['sent'] / 1e3:.1f} kB sent, "
                 f"{one['received'] / 1e3:.1f} kB received ({per}).",
                 "",
@@ -654,8 +655,8 @@ def tables(told: dict[str, Any]) -> str:
             lines.append(f"- {name}: {among}; a heartbeat {1e3 * one['beat']:.2f} of the server")
         lines += [
             "",
-            "Workers of a fold-aware search that one storage bears, computed from these (see `borne`): as many as keep the "
-            f"server {BUSY:.0%} busy; in brackets, as many as leave each of them {1 - WORTH:.0%} of its time for training:",
+            "Workers of a fold-aware search that one storage bears, computed from these (see `borne`): as many as keep "
+            f"the server {BUSY:.0%} busy; in brackets, as many as leave each {1 - WORTH:.0%} of its time for training:",
             "",
         ]
         lines += ["| | fits of 1 s | 10 s | 60 s |", "|---|---|---|---|"]
@@ -663,10 +664,10 @@ def tables(told: dict[str, Any]) -> str:
         lines.append("")
     if "crowd" in told:
         lines += [
-            "Crowds before PostgreSQL, fits of 10 to 30 s; share: of a searching worker's time that goes to the storage:",
+            "Crowds before PostgreSQL, fits of 10 to 30 s; share: of a searching worker's time that the storage takes:",
             "",
-            "| workers | searching | fits/s of all | ask ms (95 %) | tell ms (95 %) | share | server cores | client cores "
-            "| errors | taken over | doubled |",
+            "| workers | searching | fits/s of all | ask ms (95 %) | tell ms (95 %) | share | server cores "
+            "| client cores | errors | taken over | doubled |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for one in told["crowd"]:
@@ -678,7 +679,10 @@ def tables(told: dict[str, Any]) -> str:
             lines.append("| " + " | ".join(map(str, cells)) + " |")
         lines += [
             "",
-            f"A worker keeps {told['connections']['kept']} connection; when its heart beats, {told['connections']['at_most']}.",
+            "Where not all search, their fits are extrapolated to all; cores are those of what ran.",
+            "",
+            f"Connections of a worker: {told['connections']['kept']}; "
+            f"{told['connections']['at_most']} where a heartbeat and a question meet.",
             "",
         ]
     return "\n".join(lines)
