@@ -20,6 +20,9 @@ import optuna
 import pytest
 from PIL import Image
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that spin while they wait would take each other's cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 MakeFolder = Callable[..., Path]
 
 

@@ -34,6 +34,10 @@ _PASSING_MYSQL = {*(1040, 1053, 1077, 1078, 1079, 1080, 1205, 1213, 1927, 2002, 
 _REFUSALS = ("authentication failed", "no pg_hba", "does not exist", "no password supplied")
 """What PostgreSQL's drivers say, without a number, of connections that will never be made."""
 
+_CROWDED = ("too many clients", "too many connections", "connection slots are reserved")
+"""What PostgreSQL, MySQL and MariaDB say where every connection that they allow is taken."""
+_MORE_CONNECTIONS = "raise its max_connections to twice the workers, or put pgbouncer or a gRPC proxy before it"
+
 _FULL, _READ_ONLY = "free the disk", "make it writable, or give another storage"
 _DAMAGED, _GONE = "bring back a copy of it", "bring it back"
 _FIXES = {
@@ -92,6 +96,8 @@ def reason(error: BaseException) -> str:
 def fix_of(error: BaseException) -> str:
     """How to mend it; empty where that is not known."""
     for inner in _chain(error):
+        if any(words in str(inner).lower() for words in _CROWDED):
+            return _MORE_CONNECTIONS
         code = getattr(inner, "sqlite_errorcode", None)
         if isinstance(code, int):
             if getattr(inner, "sqlite_errorname", "") in _SAYS:

@@ -656,8 +656,7 @@ def tables(told: dict[str, Any]) -> str:
         lines += [
             "",
             "Workers of a fold-aware search that one storage bears, computed from these (see `borne`): as many as keep "
-            f"the server {BUSY:.0%} busy; in brackets, as many as leave each of them {1 - WORTH:.0%} of its time for "
-            "training:",
+            f"the server {BUSY:.0%} busy; in brackets, as many as leave each {1 - WORTH:.0%} of its time for training:",
             "",
         ]
         lines += ["| | fits of 1 s | 10 s | 60 s |", "|---|---|---|---|"]
@@ -667,9 +666,8 @@ def tables(told: dict[str, Any]) -> str:
         lines += [
             "Crowds before PostgreSQL, fits of 10 to 30 s; share: of a searching worker's time that the storage takes:",
             "",
-            "| workers | searching | fits/s of all | ask ms (95 %) | tell ms (95 %) | share "
-            "| server cores | client cores "
-            "| errors | taken over | doubled |",
+            "| workers | searching | fits/s of all | ask ms (95 %) | tell ms (95 %) | share | server cores "
+            "| client cores | errors | taken over | doubled |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for one in told["crowd"]:
@@ -681,8 +679,10 @@ def tables(told: dict[str, Any]) -> str:
             lines.append("| " + " | ".join(map(str, cells)) + " |")
         lines += [
             "",
-            f"A worker keeps {told['connections']['kept']} connection; when its heart beats, "
-            f"{told['connections']['at_most']}.",
+            "Where not all search, their fits are extrapolated to all; cores are those of what ran.",
+            "",
+            f"Connections of a worker: {told['connections']['kept']}; "
+            f"{told['connections']['at_most']} where a heartbeat and a question meet.",
             "",
         ]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import sqlalchemy
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from l2tune.objectives.cross_validation import CrossValidationObjective
@@ -17,7 +18,8 @@ from l2tune.search.heartbeat import Watch
 from l2tune.search.patience import Patience, PatientStorage
 from l2tune.search.runner import Budget, WorkerSearch
 from l2tune.search.stopping import StopWhenSettled
-from l2tune.search.storage import open_study
+from l2tune.search.storage import open_storage, open_study
+from l2tune.search.storage_faults import fix_of
 from l2tune.search.workers import take_over_lost
 from l2tune.settings import build
 from l2tune.training.replay import ReplayTrainer
@@ -152,3 +154,29 @@ def test_an_error_ends_the_reading(study: optuna.Study) -> None:
         read_and_divide(0)
     study.ask()
     assert len(study.trials) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "connection failed: FATAL: sorry, too many clients already",
+        "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        "(1040, 'Too many connections')",
+    ],
+)
+def test_a_server_without_a_free_connection_is_told_with_what_to_do(said: str) -> None:
+    fix = fix_of(sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception(said)))
+    assert fix == "raise its max_connections to twice the workers, or put pgbouncer or a gRPC proxy before it"
+
+
+def test_a_worker_keeps_one_connection(postgresql: str) -> None:
+    storage = open_storage(postgresql)
+    backend = storage.backend
+    assert isinstance(backend, optuna.storages.RDBStorage)
+    pool: Any = backend.engine.pool
+    first, second = pool.connect(), pool.connect()  # a question and a heartbeat
+    assert pool.checkedout() == 2
+    first.close()
+    second.close()
+    assert (pool.checkedin(), pool.checkedout()) == (1, 0)
+    backend.engine.dispose()
