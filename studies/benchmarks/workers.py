@@ -66,7 +66,6 @@ PARTS = {
     "simulation": "How many workers pay: simulated searches",
     "speed-up": "Measured speed-up",
     "faults": "Faults survived",
-    "storage": "What an operation of a storage costs",
 }
 """Parts of the results: key in the JSON file → heading in the Markdown file, in this order."""
 
