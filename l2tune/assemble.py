@@ -145,6 +145,24 @@ def assemble_again(record: StudyRecord, images: ImageData | None = None, **given
     return settings, assembled
 
 
+def check_trainable(record: StudyRecord, *, made: str, called: str) -> None:
+    """Whether l2tune can train for a study from what its storage tells.
+
+    Args:
+        made: What to tell of a study of the user's own.
+        called: How it is done where a function or trainer of the user's own trains.
+
+    Raises:
+        UserError: It cannot.
+    """
+    where = f"study {record.name!r}"
+    if record.trained_by == "objective":
+        raise UserError("was not made by l2tune", where, made)
+    if record.trained_by != "l2tune":
+        name = record.trainer.get("function", "a trainer of yours")
+        raise UserError(f"was trained by {name}, which l2tune cannot call from here", where, called)
+
+
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     names = ("l2tune", "optuna", "torch", "torchvision", "numpy", "scikit-learn", "scipy")

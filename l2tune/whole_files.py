@@ -11,15 +11,6 @@ from pathlib import Path
 _unfinished: set[str] = set()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file whole or not at all.
-
-    Raises:
-        OSError: The disk is full, or the folder cannot be written to; the old file is left.
-    """
-    write_together(path.parent, {path.name: content})
-
-
 def write_together(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
     """Replace files, all of them or none: no file is put in its place before every one is on the disk.
 

@@ -33,6 +33,7 @@ def fit_command(
     import json
     from pathlib import Path
 
+    from l2tune.assemble import assemble_again, check_trainable, versions
     from l2tune.commands.interrupts import lasting_interrupts
     from l2tune.commands.results import check_folder, check_room, unwritten
     from l2tune.errors import UserError
@@ -51,21 +52,17 @@ def fit_command(
     found = load_study(opened, study)
     folder = check_folder(out or results_folder(study), room=0)
     record = read_study(found)
-    where = f"study {study!r}"
-    match record.trained_by:
-        case "objective":
-            raise UserError("was not made by l2tune", where, "fit needs the settings that l2tune stores")
-        case "function" | "trainer":
-            name = record.trainer.get("function", "a trainer of yours")
-            fix = "in Python: Tradeoff.from_study(study).refit(function), called as function(strength, seed)"
-            raise UserError(f"was trained by {name}, which l2tune cannot call from here", where, fix)
+    check_trainable(
+        record,
+        made="fit needs the settings that l2tune stores",
+        called="in Python: Tradeoff.from_study(study).refit(function), called as function(strength, seed)",
+    )
     if strength is not None and (one_se or not 0 <= strength <= HIGHEST_LAMBDA):
         raise UserError(f"{strength:g} cannot be used", "--lambda", "give one λ from 0 to 1e6, without --one-se")
     if strength is None:
         tradeoff = Tradeoff.from_record(record)
         strength = tradeoff.one_se_lambda if one_se else tradeoff.best_lambda
 
-    from l2tune.assemble import assemble_again, versions
     from l2tune.report.dashboard import artifacts_beside, keep_artifacts
     from l2tune.whole_files import write_together
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -10,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from l2tune.commands.display import Display
 from l2tune.commands.telling import Telling, duration
 from l2tune.records.workers import signs_of_life, worker_of
-from l2tune.search.heartbeat import GRACE_SECONDS, can_be_lost
+from l2tune.search.heartbeat import GRACE_SECONDS, AwakeClock, Watch, can_be_lost
 from l2tune.search.state import InTraining, SearchState
 
 _SHOWN = 8
@@ -33,7 +34,7 @@ class Follower:
         self, telling: Telling, display: Display, *, part: str = "", now: Callable[[], float] = time.monotonic
     ) -> None:
         self._telling, self._display, self._part, self._now = telling, display, part, now
-        self._heard: dict[int, tuple[object, float, bool]] = {}
+        self._watch = Watch(AwakeClock(longest=math.inf, now=now))  # people are told the time that has passed
         self._told: set[int] | None = None
         self._state: SearchState | None = None
         self._active: float | None = None
@@ -48,7 +49,9 @@ class Follower:
             Exception: What the storage raises when it cannot be read; the next poll goes on where this one was.
         """
         trials = self._telling.study.get_trials(deepcopy=False)
-        self._listen(trials)
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                self._watch.look(trial.number, signs_of_life(trial))
         state = self._telling.read(trials, workers=self._workers(trials))
         if self._told is None:
             self._told = {trial.number for trial in trials if trial.state.is_finished()}
@@ -84,27 +87,17 @@ class Follower:
         """Whether nothing is to be trained any more; never of a study whose budget is not known."""
         return self._state is not None and self._state.over
 
-    def _listen(self, trials: Sequence[FrozenTrial]) -> None:
-        """Note since when each running trial has shown no sign of life."""
-        for trial in trials:
-            if trial.state == TrialState.RUNNING:
-                signs, before = signs_of_life(trial), self._heard.get(trial.number)
-                if before is None or before[0] != signs:
-                    self._heard[trial.number] = signs, self._now(), before is not None
-
     def _workers(self, trials: Sequence[FrozenTrial]) -> int:
         """How many workers have trials in training, those left aside that may be dead."""
         alive = [
-            t for t in trials if t.state == TrialState.RUNNING and not (can_be_lost(t) and self._is_silent(t.number))
+            t
+            for t in trials
+            if t.state == TrialState.RUNNING and not (can_be_lost(t) and self._watch.is_dead(t.number))
         ]
         return len({worker.token if (worker := worker_of(t)) is not None else t.number for t in alive})
 
-    def _is_silent(self, trial: int) -> bool:
-        return self._now() - self._heard[trial][1] >= GRACE_SECONDS
-
     def _line(self, trial: InTraining, folds: int) -> str:
-        _, since, changed = self._heard[trial.trial]
-        seconds = self._now() - since
+        seconds, changed = self._watch.silence(trial.trial), self._watch.was_heard(trial.trial)
         heard = f", heard of {duration(seconds)} ago" if changed else f", not heard of for {duration(seconds)}"
         if not changed and seconds < 1:
             heard = ""  # this is the first look

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from l2tune.errors import SearchAborted, UserError
 from l2tune.importing import is_reference
@@ -58,7 +58,7 @@ class RayPlan:
                 study=settings.study,
                 patience=settings.search.storage_patience,
                 folder=folder,
-                given={"device": device, "trials": settings.search.trials, "timeout": settings.search.timeout},
+                device=device,
             ),
             images,
             workers=self.workers,
@@ -107,7 +107,7 @@ def work(
     study: str,
     patience: float,
     folder: str | None,
-    given: dict[str, Any],
+    device: str,
 ) -> Ending:
     """Join the study and search until its answer is settled; runs on the cluster.
 
@@ -116,7 +116,7 @@ def work(
         token: Of this worker.
         patience: Seconds to wait for a storage that does not answer.
         folder: To work in, so that relative paths mean what they mean to the coordinator.
-        given: Settings of this worker, as `join_study` takes them.
+        device: To train on.
     """
     from l2tune.commands.interrupts import lasting_interrupts
     from l2tune.records.workers import Worker
@@ -131,7 +131,7 @@ def work(
             if folder is not None:
                 os.chdir(folder)
             opened = open_storage(storage, must_exist=True, patience=patience)
-            found, objective, _ = join_study(opened, study, images=images, **given)
+            found, objective, _ = join_study(opened, study, images=images, device=device)
 
             def on_epoch(scores: Sequence[EpochScores]) -> None:
                 raise_if_interrupted()

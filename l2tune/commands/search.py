@@ -10,10 +10,9 @@ from cyclopts import Parameter
 
 from l2tune.commands.flags import number, with_settings
 from l2tune.errors import UserError
+from l2tune.search.placement import MOST_WORKERS
 from l2tune.settings import build
 from l2tune.storage_url import without_password
-
-MOST_WORKERS = 1024
 
 
 @with_settings

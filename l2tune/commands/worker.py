@@ -19,12 +19,9 @@ def worker_command(
     ] = "sqlite:///l2tune.db",
     data_root: Annotated[str | None, Parameter(help="Where torchvision's data sets lie on this machine")] = None,
     device: Annotated[str, Parameter(help="auto (CUDA when there is one), cpu, cuda, cuda:1")] = "auto",
-    trials: Annotated[
-        int | None, Parameter(help="So many trials in all (default: as the study was begun)", converter=number)
-    ] = None,
     timeout: Annotated[
         float | None,
-        Parameter(help="Begin no trial after so many seconds (default: as the study was begun)", converter=number),
+        Parameter(help="Begin no trial after so many seconds (default: as the search asks)", converter=number),
     ] = None,
     storage_patience: Annotated[
         float, Parameter(help="Seconds to wait for a server that does not answer", converter=number)
@@ -50,9 +47,7 @@ def worker_command(
     opened = open_storage(storage, must_exist=True, patience=storage_patience, say=say)
     coordinated = end_with_coordinator()
     with lasting_interrupts() as raise_if_interrupted:
-        found, objective, assembled = join_study(
-            opened, study, device=device, data_root=data_root, trials=trials, timeout=timeout
-        )
+        found, objective, assembled = join_study(opened, study, device=device, data_root=data_root, timeout=timeout)
         progress = Progress(objective.settings, objective.trainer, quiet=quiet)
         progress.say(assembled.engine)
         status = search_shown(

@@ -15,7 +15,7 @@ from l2tune.records.workers import Worker
 from l2tune.search.completion import queue_baseline_parts
 from l2tune.search.heartbeat import Watch
 from l2tune.search.runner import Step, WorkerSearch, budget_of, settle_of
-from l2tune.search.storage import STORAGE_ERRORS, reason
+from l2tune.search.storage_faults import STORAGE_ERRORS, storage_failed
 from l2tune.search.workers import (
     LOOK_SECONDS,
     others_at_work,
@@ -88,9 +88,7 @@ def coordinate(
                         raise SearchAborted("the workers have left before the answer was settled")
                 time.sleep(LOOK_SECONDS)
     except STORAGE_ERRORS as error:
-        raise SearchAborted(
-            f"the storage failed ({reason(error)}); what it holds is kept: mend it, then run the same search again"
-        ) from error
+        raise storage_failed(error) from error
 
 
 def _fits(study: optuna.Study) -> int:

@@ -73,14 +73,21 @@ class Watch:
         if before is None or before[0] != signs:
             self._seen[key] = signs, now, before is not None
 
+    def silence(self, key: Hashable) -> float:
+        """For how many seconds its signs of life have not changed, as far as it was looked at."""
+        return self.clock.seconds - self._seen[key][1]
+
+    def was_heard(self, key: Hashable) -> bool:
+        """Whether they have changed since the first look."""
+        return self._seen[key][2]
+
     def is_alive(self, key: Hashable) -> bool:
-        """Whether its signs of life have changed, and not too long ago."""
-        _, since, changed = self._seen[key]
-        return changed and self.clock.seconds - since < self._grace
+        """Whether they have changed, and not too long ago."""
+        return self.was_heard(key) and not self.is_dead(key)
 
     def is_dead(self, key: Hashable) -> bool:
         """Whether they have not changed for too long."""
-        return self.clock.seconds - self._seen[key][1] >= self._grace
+        return self.silence(key) >= self._grace
 
 
 def can_be_lost(trial: FrozenTrial) -> bool:

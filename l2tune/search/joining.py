@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.storages import BaseStorage
 
-from l2tune.assemble import Assembled, assemble_again, versions
+from l2tune.assemble import Assembled, assemble_again, check_trainable, versions
 from l2tune.errors import UserError
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.tables import read_study
@@ -23,7 +23,6 @@ def join_study(
     *,
     device: str | None = None,
     data_root: str | None = None,
-    trials: int | None = None,
     timeout: float | None = None,
     images: ImageData | None = None,
 ) -> tuple[optuna.Study, CrossValidationObjective, Assembled]:
@@ -32,8 +31,7 @@ def join_study(
     Args:
         device: Of this worker, instead of the study's.
         data_root: Where torchvision's data sets lie on this machine.
-        trials: As many as the study may hold, and
-        timeout: seconds to search from now on; by default as the study was begun.
+        timeout: Seconds after which this worker begins no trial; by default as the search asks.
         images: Those of the study, where they are at hand already.
 
     Raises:
@@ -42,19 +40,15 @@ def join_study(
     """
     record = read_study(load_study(storage, name))
     where = f"study {name!r}"
-    match record.trained_by:
-        case "objective":
-            raise UserError("was not begun by l2tune", where, "workers join a study that `l2tune search` began")
-        case "function" | "trainer":
-            trained = record.trainer.get("function", "a trainer of yours")
-            fix = "in Python, in each process: study.optimize(objective) on the same storage"
-            raise UserError(f"is trained by {trained}, which l2tune cannot call from here", where, fix)
+    check_trainable(
+        record,
+        made="workers join a study that `l2tune search` began",
+        called="in Python, in each process: study.optimize(objective) on the same storage",
+    )
     began, here = record.versions.get("l2tune"), versions()["l2tune"]
     if began != here:
         raise UserError(f"was begun with l2tune {began}, this is {here}", where, f"pip install l2tune=={began}")
-    settings, assembled = assemble_again(
-        record, images=images, device=device, data_root=data_root, trials=trials, timeout=timeout
-    )
+    settings, assembled = assemble_again(record, images=images, device=device, data_root=data_root, timeout=timeout)
     study = open_study(storage, settings)
     objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     objective.describe(study)

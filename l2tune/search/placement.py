@@ -6,6 +6,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+MOST_WORKERS = 1024
+"""More are not started, whoever asks."""
+
 AUTO_LIMIT = 8
 """`auto` starts no more on a CPU: beyond, fits are spent on what the next result would have made needless."""
 

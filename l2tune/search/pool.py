@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -112,9 +113,10 @@ class Pool:
         for one in self._processes:
             with suppress(OSError):
                 one.process.terminate()
+        end = time.monotonic() + _END_SECONDS
         for one in self._processes:
             try:
-                one.process.wait(_END_SECONDS)
+                one.process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 one.process.kill()
         while self._processes:

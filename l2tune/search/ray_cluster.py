@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from l2tune.errors import UserError
-from l2tune.search.placement import AUTO_LIMIT, usable_cores
+from l2tune.search.placement import AUTO_LIMIT, MOST_WORKERS, usable_cores
 from l2tune.storage_url import without_password
-
-MOST_WORKERS = 1024
 
 _KNOCK_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0

@@ -14,11 +14,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.curve.observations import fit_curve
-from l2tune.errors import SearchAborted, TrialFailed
+from l2tune.errors import TrialFailed
 from l2tune.members import together
 from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
 from l2tune.records.claims import begun, is_audit, is_of_parts, is_wanted_whole, part_of_folds
 from l2tune.records.observations import observations
+from l2tune.records.one_reading import one_reading
 from l2tune.records.tables import write_summary
 from l2tune.records.workers import Worker, write_beat
 from l2tune.search.audit import audits_waiting, queue_audit
@@ -27,7 +28,7 @@ from l2tune.search.failing import Failures, end_failed
 from l2tune.search.heartbeat import Heart, Watch
 from l2tune.search.pending import of_others
 from l2tune.search.stopping import StopWhenSettled
-from l2tune.search.storage import STORAGE_ERRORS, reason
+from l2tune.search.storage_faults import STORAGE_ERRORS, storage_failed
 from l2tune.search.workers import (
     LOOK_SECONDS,
     ask_trial,
@@ -106,9 +107,7 @@ def run_search(
                     on_trial(trial)
         except STORAGE_ERRORS as error:
             search.give_up()
-            raise SearchAborted(
-                f"the storage failed ({reason(error)}); what it holds is kept: mend it, then run the same search again"
-            ) from error
+            raise storage_failed(error) from error
         except BaseException as error:
             release(error)
             search.give_up()
@@ -184,13 +183,12 @@ class WorkerSearch:
         *,
         settle: StopWhenSettled | None = None,
         heart: Heart | None = None,
-        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.active: list[OpenTrial] = []
         self.why = ""
         self._study, self._objective, self._budget, self._settle = study, objective, budget, settle
-        self._worker, self._heart, self._now = worker, heart, now
-        self._began = now()
+        self._worker, self._heart = worker, heart
+        self._began = time.monotonic()
         self._failures = Failures()
         self._shared = False
         self._taken: list[optuna.Trial] = []
@@ -204,11 +202,12 @@ class WorkerSearch:
                 self._begin(queued)
         return Step.BEGUN if self.active else step
 
+    @one_reading()
     def next(self) -> tuple[Step, bool]:
         """What to do next, and whether only a queued trial is wanted. May queue trials that complete the answer."""
         study, budget = self._study, self._budget
         queue_wholes(study, self._objective.trainer.folds)
-        if budget.seconds is not None and self._now() - self._began >= budget.seconds:
+        if budget.seconds is not None and time.monotonic() - self._began >= budget.seconds:
             self.why = f"the {budget.seconds:g} s are over"
             return Step.STOP, False
         step, queued = self._next_of_search()
@@ -265,7 +264,7 @@ class WorkerSearch:
         waiting = any(t.state == TrialState.WAITING and not is_audit(t) for t in trials)
         if count >= self._budget.trials:
             self.why = f"all {self._budget.trials} trials are done"
-            return (Step.BEGUN, True) if any(map(_is_queued_for_good, trials)) else (Step.DONE, False)
+            return (Step.BEGUN, True) if any(map(_is_queued_part, trials)) else (Step.DONE, False)
         if waiting:
             return Step.BEGUN, True
         if self._settle is None:
@@ -335,6 +334,7 @@ class WorkerSearch:
                 self._requeue(trial)
             raise
 
+    @one_reading()
     def _tell(self, trial: OpenTrial) -> FrozenTrial | None:
         """Tell the study how a trial ended; None if another worker has taken it over."""
         others = self._objective.parameter.others(trial.trial.params)
@@ -381,6 +381,6 @@ def _is_racing(trial: FrozenTrial) -> bool:
     return part_of_folds(trial) is None and not is_wanted_whole(trial)
 
 
-def _is_queued_for_good(trial: FrozenTrial) -> bool:
+def _is_queued_part(trial: FrozenTrial) -> bool:
     """Whether a queued trial is a part of what has been begun, or joins the parts."""
     return trial.state == TrialState.WAITING and is_of_parts(trial)

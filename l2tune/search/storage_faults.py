@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import optuna
 import sqlalchemy
 
-from l2tune.errors import StorageFailed
+from l2tune.errors import SearchAborted, StorageFailed
 
 DATABASE_ERRORS = (StorageFailed, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 STORAGE_ERRORS = (*DATABASE_ERRORS, OSError)
@@ -91,6 +91,12 @@ def reason(error: BaseException) -> str:
         text = error.args[1] if numbered else str(error)  # of MySQL's drivers
     named = isinstance(error, _UNREADABLE) or not text.strip()
     return f"{type(error).__name__}: {_one_line(text)}".removesuffix(": ") if named else _one_line(text)
+
+
+def storage_failed(error: BaseException) -> SearchAborted:
+    """That a search ends because its storage failed."""
+    kept = "what it holds is kept: mend it, then run the same search again"
+    return SearchAborted(f"the storage failed ({reason(error)}); {kept}")
 
 
 def fix_of(error: BaseException) -> str:

@@ -6,9 +6,9 @@ another thread, cannot be stopped so: a watchdog waits as long again and then te
 
 from __future__ import annotations
 
+import inspect
 import math
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -39,7 +39,7 @@ class _Limit:
     def __init__(self, seconds: float) -> None:
         self.due = time.monotonic() + seconds
         self.active, self.over = True, False
-        self.imports = _imports(sys._getframe())
+        self.imports = _imports(inspect.currentframe())
         """Of modules under way before: a user's module may well search while it is loaded."""
         self.outer_due = math.inf
         self.outer: Any = None
