@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,6 +62,70 @@ def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("l2tune.search.heartbeat.BEAT_SECONDS", 0.02)
     monkeypatch.setattr("l2tune.search.heartbeat.GRACE_SECONDS", 0.1)
     monkeypatch.setattr("l2tune.search.workers.LOOK_SECONDS", 0.01)
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start `l2tune` in the test's folder: `start("search", "--epochs", "2", L2TUNE_STORAGE="s.db")`.
+
+    What is left at the end is killed, and what it has started with it.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*words: str, **environment: str) -> subprocess.Popen[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "l2tune", *words],
+                cwd=tmp_path,
+                env=inherited | {"OMP_NUM_THREADS": "1"} | environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                # a command that a script starts in the background ignores Ctrl-C
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
+        )
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+            for victim in map(int, listed.stdout.split()):
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+            process.kill()
+        process.communicate(timeout=60)
+
+
+CheckComplete = Callable[..., None]
+
+
+@pytest.fixture
+def check_complete(tmp_path: Path) -> CheckComplete:
+    """Check a finished study of the storage s.db: `check_complete("digits", trials=6, folds=3)`."""
+    from l2tune.records.fold_record import fold_records
+    from l2tune.records.observations import strength_of
+    from l2tune.search.storage import open_storage
+
+    def check(name: str, *, trials: int, folds: int, results: str = "runs/{}/results.json") -> None:
+        """Each λ has all its folds, each fold was trained once, nothing is left under way."""
+        study = optuna.load_study(study_name=name, storage=open_storage(str(tmp_path / "s.db"), must_exist=True))
+        assert all(t.state.is_finished() for t in study.trials)
+        trained = [
+            (strength_of(t), fold) for t in study.trials for fold, r in fold_records(t).items() if r.reused_from is None
+        ]
+        assert len(trained) == len(set(trained)) == trials * folds, "no fold twice, none lost"
+        complete = {strength_of(t) for t in study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))}
+        assert complete == {strength for strength, _ in trained}
+        assert (tmp_path / results.format(name)).is_file()
+
+    return check
 
 
 MakeStudy = Callable[..., "optuna.Study"]
@@ -193,7 +260,7 @@ def constructed_study(
     return study
 
 
-class Server:
+class Server(ABC):
     """A server of the tests' own, in a folder of its own, on a port that was free."""
 
     user: str
@@ -212,16 +279,16 @@ class Server:
     def call(self, *words: str | Path) -> None:
         subprocess.run(self.command(*words), check=True, stdout=subprocess.DEVNULL, timeout=120, cwd="/")
 
-    def start(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def start(self) -> None: ...
 
+    @abstractmethod
     def stop(self, *, at_once: bool = False) -> None:
         """In good order, though it ends its connections, or at once, as if it were killed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def database(self) -> str:
         """The URL of an empty database."""
-        raise NotImplementedError
 
 
 class PostgreSQL(Server):

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import yaml
-from optuna.trial import TrialState
 
-from l2tune.records.fold_record import fold_records
-from l2tune.records.observations import strength_of
-from l2tune.search.storage import open_storage
+CheckComplete = Callable[..., None]
 
 EXAMPLES = Path(__file__).parents[1] / "docs/cluster"
 QUICK = ("--subset", "200", "--folds", "3", "--model", "linear", "--epochs", "6", "--sampler", "random")
@@ -52,24 +48,14 @@ def run_together(commands: Sequence[tuple[Sequence[str], Mapping[str, str]]], fo
     assert [process.returncode for process in started] == [0] * len(started), "\n".join(said)
 
 
-def check_complete(folder: Path, name: str, trials: int = 4, folds: int = 3) -> None:
-    """Each λ has all its folds, each fold was trained once."""
-    study = optuna.load_study(study_name=name, storage=open_storage(str(folder / "s.db"), must_exist=True))
-    assert all(t.state.is_finished() for t in study.trials)
-    trained = [
-        (strength_of(t), fold) for t in study.trials for fold, r in fold_records(t).items() if r.reused_from is None
-    ]
-    assert len(trained) == len(set(trained)) == trials * folds
-    assert {strength_of(t) for t in study.trials if t.state == TrialState.COMPLETE} == {s for s, _ in trained}
-
-
-def test_the_array_of_slurm_searches(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_the_array_of_slurm_searches(
+    tmp_path: Path, environment: dict[str, str], check_complete: CheckComplete
+) -> None:
     array = {"SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "3"}
     tasks = [environment | array | {"SLURM_ARRAY_TASK_ID": str(k), "L2TUNE_PAUSE": "0.5"} for k in range(3)]
     words = ["bash", str(EXAMPLES / "slurm.sh"), *QUICK]
     run_together([(words, own) for own in tasks], tmp_path)
-    check_complete(tmp_path, "slurm-77")
-    assert (tmp_path / "runs/slurm-77/results.json").is_file(), "the first task writes the report"
+    check_complete("slurm-77", trials=4, folds=3)
 
 
 def test_a_task_of_slurm_says_what_it_lacks(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -83,7 +69,9 @@ def test_a_task_of_slurm_says_what_it_lacks(tmp_path: Path, environment: dict[st
     assert "L2TUNE_STORAGE: set it to the storage of the search" in ended.stderr
 
 
-def test_the_jobs_of_kubernetes_search(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_the_jobs_of_kubernetes_search(
+    tmp_path: Path, environment: dict[str, str], check_complete: CheckComplete
+) -> None:
     search, workers = yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text(encoding="utf-8"))
     for job in (search, workers):
         assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
@@ -95,8 +83,7 @@ def test_the_jobs_of_kubernetes_search(tmp_path: Path, environment: dict[str, st
     worker, of_worker = container(workers, environment)
     again = ["bash", "-c", 'until "$@"; do sleep 0.5; done', "kubelet", *worker]  # restartPolicy: OnFailure
     run_together([(words, own), (again, of_worker), (again, of_worker)], tmp_path)
-    check_complete(tmp_path, "digits")
-    assert (tmp_path / "results/results.json").is_file()
+    check_complete("digits", trials=4, folds=3, results="results/results.json")
 
 
 def container(job: dict[str, Any], machine: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:

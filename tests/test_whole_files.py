@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from l2tune import whole_files
-from l2tune.whole_files import write_atomically, write_together
+from l2tune.whole_files import write_together
 
 
 def test_files_are_replaced_with_usual_permissions(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_folder_that_goes_meanwhile_is_told_as_such(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(whole_files.os, "fsync", sync_and_remove)
     with pytest.raises(FileNotFoundError):
-        write_atomically(folder / "a", b"new")
+        write_together(folder, {"a": b"new"})
 
 
 def test_a_process_that_ends_at_once_leaves_no_half_written_file(
@@ -54,4 +54,4 @@ def test_a_process_that_ends_at_once_leaves_no_half_written_file(
 
     monkeypatch.setattr(whole_files.os, "fsync", end)
     with pytest.raises(OSError, match="ended"):
-        write_atomically(tmp_path / "a", b"new")
+        write_together(tmp_path, {"a": b"new"})

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +18,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.records.claims import part_of_folds
-from l2tune.records.fold_record import fold_records
 from l2tune.records.keys import BEAT, WORKER
-from l2tune.records.observations import strength_of
 from l2tune.search.storage import open_storage
 
 STORAGE = "s.db"
@@ -29,36 +27,7 @@ SHORT, LONG = ("--epochs", "6"), ("--epochs", "300")
 RANDOM = ("--sampler", "random", "--pruner", "none", "--trials", "6")
 
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start `l2tune` in the test's folder; what is left at the end is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(*words: str, **environment: str) -> subprocess.Popen[str]:
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "l2tune", *words],
-                cwd=tmp_path,
-                env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-                # a command that a script starts in the background ignores Ctrl-C
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            )
-        )
-        return started[-1]
-
-    yield begin
-    for process in started:
-        for victim in [*children(process.pid), process.pid]:
-            if process.poll() is None or victim != process.pid:
-                with suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-        process.communicate(timeout=60)
+CheckComplete = Callable[..., None]
 
 
 def children(pid: int) -> list[int]:
@@ -95,29 +64,16 @@ def finished(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]
     return out, err
 
 
-def check_complete(folder: Path, trials: int = 6, folds: int = 3) -> None:
-    """Each λ has all its folds, each fold was trained once, nothing is left under way."""
-    study = study_in(folder)
-    states = {t.state for t in study.trials}
-    assert not states & {TrialState.RUNNING, TrialState.WAITING}
-    trained = [
-        (strength_of(t), fold) for t in study.trials for fold, r in fold_records(t).items() if r.reused_from is None
-    ]
-    assert len(trained) == len(set(trained)) == trials * folds, "no fold twice, none lost"
-    assert {strength_of(t) for t in study.trials if t.state == TrialState.COMPLETE} == {s for s, _ in trained}
-    assert (folder / "runs/digits/results.json").is_file()
-
-
 def check_put_down(folder: Path) -> None:
     """No worker has left anything under way; what was interrupted as it was asked for, nobody has begun."""
     left = study_in(folder).get_trials(states=(TrialState.RUNNING,))
     assert not [trial for trial in left if WORKER in trial.user_attrs]
 
 
-def test_two_workers_search_what_one_would_have(tmp_path: Path, start: Start) -> None:
+def test_two_workers_search_what_one_would_have(tmp_path: Path, start: Start, check_complete: CheckComplete) -> None:
     _, err = finished(start("search", *QUICK, *RANDOM, *SHORT, "--workers", "2"))
     assert "2 workers" in err
-    check_complete(tmp_path)
+    check_complete("digits", trials=6, folds=3)
 
 
 def test_workers_follow_what_a_later_call_asks_for(tmp_path: Path, start: Start) -> None:
@@ -130,17 +86,19 @@ def test_workers_follow_what_a_later_call_asks_for(tmp_path: Path, start: Start)
     assert ("audit: pruning was" in err) == bool(pruned)
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_fit_repeated(tmp_path: Path, start: Start) -> None:
+def test_a_worker_that_is_killed_is_replaced_and_its_fit_repeated(
+    tmp_path: Path, start: Start, check_complete: CheckComplete
+) -> None:
     search = start("search", *QUICK, *RANDOM, *LONG, "--workers", "2")
     wait_for(lambda: in_training(tmp_path), "a trial in training")
     wait_for(lambda: len(children(search.pid)) == 2, "two workers")
     os.kill(children(search.pid)[0], signal.SIGKILL)
     _, err = finished(search)
     assert "has died (SIGKILL): another takes its place" in err
-    check_complete(tmp_path)
+    check_complete("digits", trials=6, folds=3)
 
 
-def test_ctrl_c_ends_all_workers_in_good_order(tmp_path: Path, start: Start) -> None:
+def test_ctrl_c_ends_all_workers_in_good_order(tmp_path: Path, start: Start, check_complete: CheckComplete) -> None:
     search = start("search", *QUICK, *RANDOM, "--workers", "2", *LONG)
     wait_for(lambda: in_training(tmp_path), "a trial in training")
     workers = children(search.pid)
@@ -152,10 +110,12 @@ def test_ctrl_c_ends_all_workers_in_good_order(tmp_path: Path, start: Start) -> 
             os.kill(worker, 0)
     check_put_down(tmp_path)
     finished(start("search", *QUICK, *RANDOM, "--workers", "2", *LONG))
-    check_complete(tmp_path)
+    check_complete("digits", trials=6, folds=3)
 
 
-def test_a_coordinator_that_is_killed_leaves_no_worker_and_can_be_started_again(tmp_path: Path, start: Start) -> None:
+def test_a_coordinator_that_is_killed_leaves_no_worker_and_can_be_started_again(
+    tmp_path: Path, start: Start, check_complete: CheckComplete
+) -> None:
     search = start("search", *QUICK, *RANDOM, "--workers", "2", *LONG)
     wait_for(lambda: in_training(tmp_path), "a trial in training")
     workers = children(search.pid)
@@ -167,10 +127,12 @@ def test_a_coordinator_that_is_killed_leaves_no_worker_and_can_be_started_again(
     wait_for(gone, "the end of the workers")
     check_put_down(tmp_path)
     finished(start("search", *QUICK, *RANDOM, "--workers", "2", *LONG))
-    check_complete(tmp_path)
+    check_complete("digits", trials=6, folds=3)
 
 
-def test_a_restarted_container_takes_up_the_trial_that_it_left(tmp_path: Path, start: Start) -> None:
+def test_a_restarted_container_takes_up_the_trial_that_it_left(
+    tmp_path: Path, start: Start, check_complete: CheckComplete
+) -> None:
     """The same host, and in a name space of its own the same process number."""
     container = ("unshare", "-pf", "--mount-proc", "--kill-child")
     probe = subprocess.run([*container, "true"], capture_output=True)
@@ -188,10 +150,12 @@ def test_a_restarted_container_takes_up_the_trial_that_it_left(tmp_path: Path, s
     again = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert "under way: waiting for a sign of life" in again.stderr
-    check_complete(tmp_path)
+    check_complete("digits", trials=6, folds=3)
 
 
-def test_a_suspended_worker_that_wakes_drops_what_another_has_taken_over(tmp_path: Path, start: Start) -> None:
+def test_a_suspended_worker_that_wakes_drops_what_another_has_taken_over(
+    tmp_path: Path, start: Start, check_complete: CheckComplete
+) -> None:
     slow = start("search", *QUICK, *RANDOM, *LONG)
     wait_for(lambda: in_training(tmp_path), "a trial in training")
     slow.send_signal(signal.SIGSTOP)
@@ -201,16 +165,18 @@ def test_a_suspended_worker_that_wakes_drops_what_another_has_taken_over(tmp_pat
     slow.send_signal(signal.SIGCONT)
     _, err = finished(slow)
     assert "was taken over by another worker" in err
-    check_complete(tmp_path)
+    check_complete("digits", trials=6, folds=3)
 
 
-def test_workers_join_a_search_that_trains_nothing_itself(tmp_path: Path, start: Start) -> None:
+def test_workers_join_a_search_that_trains_nothing_itself(
+    tmp_path: Path, start: Start, check_complete: CheckComplete
+) -> None:
     search = start("search", *QUICK, *RANDOM, *SHORT, "--workers", "0")
     wait_for(lambda: study_in(tmp_path).trials, "the study")
     workers = [start("worker", "digits", L2TUNE_STORAGE=STORAGE) for _ in range(2)]
     for process in (*workers, search):
         finished(process)
-    check_complete(tmp_path)
+    check_complete("digits", trials=6, folds=3)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +206,9 @@ def test_a_worker_refuses_other_images_and_another_version(tmp_path: Path, start
     assert err.startswith("l2tune: study 'digits': was begun with l2tune 0.0.1, this is ")
 
 
-def test_clocks_that_differ_by_hours_mislead_nobody(tmp_path: Path, start: Start) -> None:
+def test_clocks_that_differ_by_hours_mislead_nobody(
+    tmp_path: Path, start: Start, check_complete: CheckComplete
+) -> None:
     if shutil.which("faketime") is None:
         assert not os.environ.get("L2TUNE_CI"), "faketime is not installed"
         pytest.skip("faketime is not installed")
@@ -255,6 +223,6 @@ def test_clocks_that_differ_by_hours_mislead_nobody(tmp_path: Path, start: Start
     _, err = finished(search)
     assert "taken over" not in err
     assert "its worker ended" not in err
-    check_complete(tmp_path)
+    check_complete("digits", trials=6, folds=3)
     begun = [t.datetime_start for t in study_in(tmp_path).trials if t.datetime_start is not None]
     assert max(begun) - min(begun) > timedelta(hours=7), "both have worked"

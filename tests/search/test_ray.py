@@ -20,8 +20,6 @@ from optuna.trial import TrialState
 
 from l2tune.commands.ray_worker import plan_ray
 from l2tune.errors import UserError
-from l2tune.records.fold_record import fold_records
-from l2tune.records.observations import strength_of
 from l2tune.records.workers import Worker, worker_of
 from l2tune.search.ray_cluster import RayCluster, Share, connect
 from l2tune.search.storage import open_storage
@@ -46,6 +44,7 @@ pytestmark = [
 ]
 
 Start = Callable[..., "subprocess.Popen[str]"]
+CheckComplete = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
@@ -63,33 +62,6 @@ def cluster() -> Iterator[Any]:
             yield started
         finally:
             started.shutdown()
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start `l2tune` in the test's folder; what is left at the end is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(*words: str, **environment: str) -> subprocess.Popen[str]:
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "l2tune", *words],
-                cwd=tmp_path,
-                env={k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            )
-        )
-        return started[-1]
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate(timeout=60)
 
 
 def study_in(folder: Path) -> optuna.Study:
@@ -118,18 +90,6 @@ def finished(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]
     return out, err
 
 
-def check_complete(folder: Path, trials: int = 4, folds: int = 3) -> None:
-    """Each λ has all its folds, each fold was trained once, nothing is left under way."""
-    study = study_in(folder)
-    assert all(t.state.is_finished() for t in study.trials)
-    trained = [
-        (strength_of(t), fold) for t in study.trials for fold, r in fold_records(t).items() if r.reused_from is None
-    ]
-    assert len(trained) == len(set(trained)) == trials * folds, "no fold twice, none lost"
-    assert {strength_of(t) for t in study.trials if t.state == TrialState.COMPLETE} == {s for s, _ in trained}
-    assert (folder / "runs/digits/results.json").is_file()
-
-
 def running(folder: Path) -> list[optuna.trial.FrozenTrial]:
     return study_in(folder).get_trials(states=(TrialState.RUNNING,))
 
@@ -146,7 +106,9 @@ def descendants(pid: int) -> list[int]:
     return [one for child in map(int, found.stdout.split()) for one in (child, *descendants(child))]
 
 
-def test_a_lost_node_and_a_killed_worker_lose_no_fold(cluster: Any, tmp_path: Path, start: Start) -> None:
+def test_a_lost_node_and_a_killed_worker_lose_no_fold(
+    cluster: Any, tmp_path: Path, start: Start, check_complete: CheckComplete
+) -> None:
     """With a network of one's own, which the workers import from the folder in which the search was started."""
     (tmp_path / "nets.py").write_text(NETS)
     (tmp_path / "layers.py").write_text("from torch.nn import Linear as last\n")
@@ -166,7 +128,7 @@ def test_a_lost_node_and_a_killed_worker_lose_no_fold(cluster: Any, tmp_path: Pa
     assert "3 workers on a Ray cluster of 3 CPUs and 0 GPUs on 3 nodes, 1 CPU each" in err
     assert "has died (its machine was lost): another takes its place, and its fit is repeated" in err
     assert "has died (WorkerCrashedError): another takes its place, and its fit is repeated" in err
-    check_complete(tmp_path)
+    check_complete("digits", trials=4, folds=3)
 
 
 def test_ctrl_c_ends_a_cluster_of_ones_own_in_good_order(tmp_path: Path, start: Start) -> None:
