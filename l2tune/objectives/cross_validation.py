@@ -6,12 +6,9 @@ its two steps instead: `open` a trial, then `advance` the open ones until they a
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -27,6 +24,7 @@ from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member
 from l2tune.metrics import BUILT_IN, CLASSIFICATION, UNDECLARED, Metric, as_metric
 from l2tune.objectives.guarded import Training
 from l2tune.objectives.kept_predictions import KeptPredictions
+from l2tune.objectives.open_trial import OpenTrial, noting_taken
 from l2tune.optuna_internals import queued_params
 from l2tune.penalty.strength import ScaleName, StrengthScale, scale_of
 from l2tune.records.claims import claim_baseline, claim_strength, is_wanted_whole, part_of_folds
@@ -43,58 +41,13 @@ from l2tune.records.parameter import DEFAULT_NAME, StrengthParameter, parameter_
 from l2tune.records.study import check_direction, describe_study, name_objectives, search_range
 from l2tune.records.tables import write_bias_variance
 from l2tune.settings import FUNCTION_SETTINGS, Settings, build
-from l2tune.training.function import Fit, FunctionTrainer
+from l2tune.training.function import Fit, FunctionTrainer, count_splits, yields_scores
 
 Steps = Literal["fold", "epoch"]
 History = Mapping[Member, Sequence[EpochScores]]
 
 EPOCH_PRUNERS = (MedianPruner, PercentilePruner, HyperbandPruner, SuccessiveHalvingPruner)
 """Optuna's pruners that compare trials at equal steps; their step is the epoch. All others judge fold by fold."""
-
-
-@dataclass(eq=False)
-class OpenTrial:
-    """A trial whose cross-validation is under way.
-
-    Attributes:
-        trial: Optuna's handle.
-        strength: Its λ.
-        todo: Folds still to train, in order.
-        scores: Fold → final score of the metric so far.
-        keep: Not to be pruned: the baseline, and a trial whose folds are all wanted.
-        part: It trains one fold of its parameters, other trials the others.
-        pruned: A pruner ended it.
-        taken: Another worker has given it up, for this one gave no sign of life: nothing more can be told.
-        reported: The last epoch that was reported.
-        failure: Why it could not be trained; None as long as it can.
-        blamed: Its own strength may be why: it is not to be tried again at once.
-    """
-
-    trial: optuna.Trial
-    strength: float
-    todo: list[int]
-    scores: dict[int, float] = field(default_factory=dict)
-    keep: bool = False
-    part: bool = False
-    pruned: bool = False
-    taken: bool = False
-    reported: int = 0
-    failure: Failure | None = None
-    blamed: bool = False
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is left to train."""
-        return self.pruned or self.taken or not self.todo
-
-    def note_taken(self) -> None:
-        """Note, from any thread, that another worker has given it up."""
-        self.taken = True
-
-    @property
-    def value(self) -> float:
-        """Mean of the folds' final scores."""
-        return sum(self.scores.values()) / len(self.scores)
 
 
 class CrossValidationObjective:
@@ -192,7 +145,7 @@ class CrossValidationObjective:
         undeclared = UNDECLARED if fit is not None else BUILT_IN["loss"]  # a Trainer's loss is in nats
         self.metric = undeclared if metric is None else as_metric(metric)
         self.data = {} if classes is None else {"classes": classes}
-        count = trainer.folds if trainer is not None else _count_splits(folds)
+        count = trainer.folds if trainer is not None else count_splits(folds)
         idle = next((name for name in settings if name not in FUNCTION_SETTINGS), None)
         if not (isinstance(model, str) and model == "simple_cnn"):
             idle = "model"
@@ -208,7 +161,7 @@ class CrossValidationObjective:
         self.settings = build({"folds": max(count, 2)} | settings)
         if trainer is None:
             assert fit is not None
-            epochs = settings.get("epochs", None if _yields(fit) else 1)
+            epochs = settings.get("epochs", None if yields_scores(fit) else 1)
             count *= self.settings.search.repeats
             self.trainer: Trainer = FunctionTrainer(fit, count, self.metric, epochs, self.parameter.scale)
         else:
@@ -226,11 +179,14 @@ class CrossValidationObjective:
 
         Raises:
             optuna.TrialPruned: The pruner ended it.
+            optuna.exceptions.UpdateFinishedTrialError: Another process has ended it meanwhile.
             TrialFailed: The trainer gave no scores, memory ran out, or a fit took longer than `fit_timeout`.
         """
         open_trial = self.open(trial)
         while not open_trial.done:
             self._advance([open_trial], told=False)
+        if open_trial.taken:
+            raise UpdateFinishedTrialError(f"trial {trial.number} was ended elsewhere while it was in training")
         if open_trial.pruned:
             raise optuna.TrialPruned(f"after {len(open_trial.scores)} of {self.trainer.folds} folds")
         return open_trial.value
@@ -316,7 +272,7 @@ class CrossValidationObjective:
         def after_epoch(run: Run, history: History) -> None:
             for open_trial in open_trials if by_epoch else ():
                 mine = {m: history[m] for m, trials in owners.items() if open_trial in trials}
-                with _noting_taken(open_trial):
+                with noting_taken(open_trial):
                     self._report_epoch(open_trial, mine)
             over = [m for m, trials in owners.items() if all(t.pruned or t.taken for t in trials)]
             if over:
@@ -330,10 +286,10 @@ class CrossValidationObjective:
             for open_trial in trials:
                 truncated = open_trial.pruned and not history[member][-1].diverged
                 record = FoldRecord.of(history[member], truncated=truncated)
-                with _noting_taken(open_trial):
+                with noting_taken(open_trial):
                     self._finish_fold(open_trial, member.fold, record, history[member], report=not by_epoch)
         for open_trial in open_trials:
-            with _noting_taken(open_trial):
+            with noting_taken(open_trial):
                 if not by_epoch and not open_trial.done:
                     self._ask_pruner(open_trial)
                 if open_trial.done:
@@ -551,45 +507,11 @@ class CrossValidationObjective:
             open_trial.pruned = True
 
 
-@contextmanager
-def _noting_taken(open_trial: OpenTrial) -> Iterator[None]:
-    """What is told of a trial that another worker has given up is dropped."""
-    try:
-        yield
-    except UpdateFinishedTrialError:
-        open_trial.note_taken()
-
-
 def _say_stuck(open_trials: Sequence[OpenTrial], line: str) -> None:
     """In a process of the user's own: nothing else can be done."""
     print(f"l2tune: {line} and cannot be stopped; waiting for it", file=sys.stderr, flush=True)
 
 
-def _yields(fit: Fit) -> bool:
-    """Whether a function, or an object that is called, yields its scores."""
-    call = getattr(fit, "__call__", fit)  # noqa: B004 its code is wanted, not whether it can be called
-    return inspect.isgeneratorfunction(inspect.unwrap(fit)) or inspect.isgeneratorfunction(call)
-
-
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON keeps them."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-
-def _count_splits(splitter: Any) -> int:
-    if isinstance(splitter, int | np.integer) and not isinstance(splitter, bool):
-        return _at_least_one(int(splitter))
-    if isinstance(splitter, Iterable) and not isinstance(splitter, str | bytes):
-        return _at_least_one(len(list(splitter)))
-    try:
-        return _at_least_one(int(splitter.get_n_splits()))
-    except (AttributeError, TypeError):
-        raise UserError(
-            f"{splitter!r} does not tell its number of folds", "folds", "give a number, a list, or a splitter"
-        ) from None
-
-
-def _at_least_one(folds: int) -> int:
-    if folds < 1:
-        raise UserError(f"{folds} folds cannot be trained", "folds", "give 2 or more")
-    return folds

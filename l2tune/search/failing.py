@@ -20,7 +20,7 @@ from l2tune.records.keys import FAILURE, STRENGTH
 from l2tune.search.storage import STORAGE_ERRORS
 
 if TYPE_CHECKING:
-    from l2tune.objectives.cross_validation import OpenTrial
+    from l2tune.objectives.open_trial import OpenTrial
 
 AT_FIRST, LATER = 3, 10
 """So many failures in a row end a search: while no trial has come to its end yet, and afterwards, when a part of the

@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from l2tune.curve.observations import fit_curve
 from l2tune.errors import TrialFailed
 from l2tune.members import together
-from l2tune.objectives.cross_validation import CrossValidationObjective, OpenTrial
+from l2tune.objectives.cross_validation import CrossValidationObjective
+from l2tune.objectives.open_trial import OpenTrial
 from l2tune.records.claims import begun, is_audit, is_of_parts, is_wanted_whole, part_of_folds
 from l2tune.records.observations import observations
 from l2tune.records.one_reading import one_reading

@@ -10,7 +10,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -187,3 +187,33 @@ def _number(name: Any, score: Any, where: str) -> float:
         fix = "give a number, or a mapping of names to numbers"
         raise UserError(f"fit gave {name} = {score!r}", where, fix) from None
     return math.copysign(math.inf, number) if abs(number) > HIGHEST_SCORE else number
+
+
+def yields_scores(fit: Fit) -> bool:
+    """Whether a function, or an object that is called, yields its scores."""
+    call = getattr(fit, "__call__", fit)  # noqa: B004 its code is wanted, not whether it can be called
+    return inspect.isgeneratorfunction(inspect.unwrap(fit)) or inspect.isgeneratorfunction(call)
+
+
+def count_splits(splitter: Any) -> int:
+    """How many folds a number, a list of splits or a splitter of scikit-learn's kind stands for.
+
+    Raises:
+        UserError: It does not tell, or there is none.
+    """
+    if isinstance(splitter, int | np.integer) and not isinstance(splitter, bool):
+        return _at_least_one(int(splitter))
+    if isinstance(splitter, Iterable) and not isinstance(splitter, str | bytes):
+        return _at_least_one(len(list(splitter)))
+    try:
+        return _at_least_one(int(splitter.get_n_splits()))
+    except (AttributeError, TypeError):
+        raise UserError(
+            f"{splitter!r} does not tell its number of folds", "folds", "give a number, a list, or a splitter"
+        ) from None
+
+
+def _at_least_one(folds: int) -> int:
+    if folds < 1:
+        raise UserError(f"{folds} folds cannot be trained", "folds", "give 2 or more")
+    return folds

@@ -297,3 +297,16 @@ def test_the_fold_pruner_ends_no_trial_on_its_epochs() -> None:
     study = optuna.create_study(sampler=FoldCurveSampler(seed=0), pruner=FoldRacingPruner())
     study.optimize(CrossValidationObjective(fit=by_epoch, folds=2, steps="epoch"), n_trials=8)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8
+
+
+def test_a_trial_that_another_process_ends_meanwhile_gives_no_value() -> None:
+    study = optuna.create_study()
+
+    def fit(strength: float, fold: int, seed: int) -> float:
+        if fold == 1:
+            study.tell(0, state=optuna.trial.TrialState.FAIL)
+        return 1.0 + fold
+
+    objective = CrossValidationObjective(fit=fit, folds=3)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        objective(study.ask())
