@@ -20,23 +20,17 @@ Writes `results/storage.json` and `.md`.
 from __future__ import annotations
 
 import argparse
-import copy
 import datetime
 import json
 import os
 import platform
-import shutil
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -44,36 +38,33 @@ from typing import Any
 
 import numpy as np
 import optuna
-import psycopg
 import sqlalchemy
-from optuna.distributions import FloatDistribution
-from optuna.storages import BaseStorage, InMemoryStorage, get_storage
-from optuna.trial import TrialState, create_trial
+from crowd import connections, crowd
+from optuna.storages import BaseStorage, get_storage
+from storage_places import (
+    Place,
+    Recorded,
+    begun_study,
+    found_program,
+    objective_of,
+    places,
+    record,
+    settings_of,
+)
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent.parent))
+from l2tune.records.fold_record import write_fold
+from l2tune.records.keys import STRENGTH
+from l2tune.records.workers import Worker, write_beat, write_worker
+from l2tune.search import runner
+from l2tune.search.heartbeat import BEAT_SECONDS, Watch
+from l2tune.search.patience import Patience, PatientStorage
+from l2tune.search.runner import Budget, WorkerSearch
+from l2tune.search.stopping import StopWhenSettled
+from l2tune.search.storage import open_study
+from l2tune.search.workers import take_over_lost
+from l2tune.settings import Settings
 
-from l2tune.members import EpochScores, LayerState, Member, NetworkState  # noqa: E402
-from l2tune.objectives.cross_validation import CrossValidationObjective  # noqa: E402
-from l2tune.optuna_internals import OnceDatabase  # noqa: E402
-from l2tune.records.fold_record import FoldRecord, fold_records, write_fold  # noqa: E402
-from l2tune.records.keys import BEAT, GIVEN_UP, STRENGTH, WORKER, fold_key  # noqa: E402
-from l2tune.records.observations import strength_of  # noqa: E402
-from l2tune.records.workers import Worker, write_beat, write_worker  # noqa: E402
-from l2tune.search import runner  # noqa: E402
-from l2tune.search.heartbeat import BEAT_SECONDS, Heart, Watch  # noqa: E402
-from l2tune.search.patience import Patience, PatientStorage  # noqa: E402
-from l2tune.search.runner import Budget, WorkerSearch  # noqa: E402
-from l2tune.search.stopping import StopWhenSettled  # noqa: E402
-from l2tune.search.storage import open_storage, open_study  # noqa: E402
-from l2tune.search.workers import take_over_lost  # noqa: E402
-from l2tune.settings import Settings, build  # noqa: E402
-from l2tune.training.replay import ReplayRun, ReplayTrainer  # noqa: E402
-from tests.conftest import MariaDB, PostgreSQL, found_program, free_port, wait_for_port  # noqa: E402
-
-RECORDING = HERE / "recordings" / "digits-sgd.csv.gz"
-RESULTS = HERE / "results" / "storage.json"
-CONNECTIONS = 500
+RESULTS = Path(__file__).parent / "results" / "storage.json"
 BUSY = 0.7
 """A server busier than that lets everybody wait."""
 
@@ -85,186 +76,6 @@ FIT_SECONDS = (1, 10, 60)
 
 CROWDS = {10: 10, 30: 30, 100: 100, 300: 20, 1000: 8}
 """Workers → how many of them search."""
-
-Cpu = Callable[[], float]
-
-
-# What is stored
-
-
-def network() -> NetworkState:
-    """That of a small convolutional network."""
-    layers = {
-        name: LayerState(3.0 / (place + 1), 1000, 12, 32, 0)
-        for place, name in enumerate(("conv1", "conv2", "fc1", "fc2"))
-    }
-    return NetworkState(layers, 0.0123456, 0.0456789, 812.345678, [137] * 64, 0.123456, 0.0345678, 0.0123456, 1.23456)
-
-
-class Recorded(ReplayTrainer):
-    """A recording whose fits take as long as they are told, and end with what a network is like."""
-
-    def __init__(self, pause: Callable[[], object] = lambda: None) -> None:
-        super().__init__(RECORDING)
-        self.pause, self.waited, self.fits = pause, 0.0, 0
-
-    def start(self, members: Sequence[Member]) -> RecordedRun:
-        return RecordedRun(self, members)
-
-
-class RecordedRun(ReplayRun):
-    def __init__(self, trainer: Recorded, members: Sequence[Member]) -> None:
-        super().__init__(trainer, members)
-        self._recorded, self._waits = trainer, True
-
-    def __next__(self) -> Sequence[EpochScores]:
-        if self._waits:
-            self._waits = False
-            began = time.perf_counter()
-            self._recorded.pause()
-            self._recorded.waited += time.perf_counter() - began
-        scores = super().__next__()
-        if self._epoch < self._recorded.epochs:
-            return scores
-        self._recorded.fits += len(scores)
-        return [replace(one, network=network()) for one in scores]
-
-
-def record(strength: float, fold: int) -> FoldRecord:
-    """Of a whole fit, curves and all."""
-    run = TABLE.start([Member(strength, fold, 0)])
-    return FoldRecord.of([scores for epoch in run for scores in epoch])
-
-
-TABLE = Recorded()
-LAMBDAS = np.geomspace(2e-6, 0.5, 2000)
-
-
-def stored_trial(place: int, state: TrialState, folds: int) -> optuna.trial.FrozenTrial:
-    """A trial of a worker; the first one is the baseline."""
-    strength = float(LAMBDAS[place]) if place else 0.0
-    records = {fold: record(strength, fold) for fold in range(folds)}
-    attrs: dict[str, Any] = {WORKER: asdict(Worker()), STRENGTH: strength, BEAT: 0}
-    values = {fold: float(one.val_loss or 0) for fold, one in records.items()}
-    return create_trial(
-        state=state,
-        value=sum(values.values()) / len(values) if state == TrialState.COMPLETE else None,
-        params={"lambda": strength} if place else {},
-        distributions={"lambda": FloatDistribution(1e-6, 1, log=True)} if place else {},
-        user_attrs=attrs | {fold_key(fold): asdict(one) for fold, one in records.items()},
-        intermediate_values=values,
-    )
-
-
-def settings_of(name: str, **given: Any) -> Settings:
-    return build({"study": name, "sampler": "random", "pruner": "none", "epochs": TABLE.epochs} | given)
-
-
-def objective_of(settings: Settings, trainer: Recorded) -> CrossValidationObjective:
-    return CrossValidationObjective.from_settings(settings, trainer, {"class_names": list("0123456789")})
-
-
-def begun_study(storage: BaseStorage, name: str, *, finished: int, running: int) -> optuna.Study:
-    """A study with so many trials of others; those that are running have 0 to 4 folds."""
-    settings = settings_of(name)
-    study = open_study(storage, settings)
-    objective_of(settings, TABLE).describe(study)
-    for place in range(finished):
-        study.add_trial(stored_trial(place, TrialState.COMPLETE, TABLE.folds))
-    for place in range(finished, finished + running):
-        study.add_trial(stored_trial(place, TrialState.RUNNING, place % TABLE.folds))
-    return study
-
-
-# Servers
-
-
-@dataclass
-class Place:
-    """A storage to measure.
-
-    Attributes:
-        cpu: CPU seconds that its server has spent; None where there is no server.
-    """
-
-    name: str
-    url: str
-    cpu: Cpu | None = None
-
-    def open(self) -> PatientStorage:
-        if self.url == "memory":
-            return PatientStorage(InMemoryStorage(), "memory", Patience())
-        return open_storage(self.url)
-
-    def another(self) -> PatientStorage:
-        """As another process would open it; for a database without looking whether its tables are there."""
-        if not self.url.startswith("postgresql"):
-            return self.open()
-        engine = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 14}
-        url = self.url.replace("postgresql://", "postgresql+psycopg://")
-        database = OnceDatabase(url, engine_kwargs=engine, skip_compatibility_check=True, skip_table_creation=True)
-        return PatientStorage(database, self.url, Patience(60))
-
-
-def cpu_of(*pids: int) -> float:
-    """CPU seconds of these processes and of their children, those that have ended among them."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    total = 0.0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            pid, _, rest = stat.read_text().partition(" (")
-        except OSError:
-            continue
-        fields = rest.rpartition(") ")[2].split()
-        if int(pid) in pids:
-            total += sum(map(int, fields[11:15])) / ticks
-        elif int(fields[1]) in pids:
-            total += sum(map(int, fields[11:13])) / ticks
-    return total
-
-
-@contextmanager
-def places(folder: Path) -> Iterator[dict[str, Place]]:
-    """All kinds of storages that this machine has, by name."""
-    with ExitStack() as ends:
-        found = {
-            "memory": Place("memory", "memory"),
-            "SQLite": Place("SQLite", f"sqlite:///{folder}/study.db"),
-            "journal": Place("journal", f"{folder}/study.log"),
-        }
-        initdb = found_program("initdb", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin"))))
-        if initdb:
-            postgresql = PostgreSQL(initdb.parent)
-            with (postgresql.folder / "data" / "postgresql.conf").open("a") as settings:
-                settings.write(f"max_connections = {CONNECTIONS}\n")
-            ends.callback(shutil.rmtree, postgresql.folder)
-            postgresql.start()
-            ends.callback(postgresql.stop, at_once=True)
-            pid = int((postgresql.folder / "data" / "postmaster.pid").read_text().split()[0])
-            found["PostgreSQL"] = Place("PostgreSQL", postgresql.database(), lambda: cpu_of(pid))
-            port = free_port()
-            script = f"""
-import optuna
-from l2tune.search.storage import open_storage
-storage = optuna.storages.get_storage(open_storage({postgresql.database()!r}).backend)  # which adds Optuna's cache
-optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port={port})
-"""
-            process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", script], stderr=subprocess.DEVNULL)
-            ends.callback(process.wait)
-            ends.callback(process.kill)
-            wait_for_port(port)
-            found["gRPC proxy"] = Place("gRPC proxy", f"grpc://127.0.0.1:{port}", lambda: cpu_of(process.pid))
-        if found_program("mariadb-install-db"):
-            mariadb = MariaDB(found_program("mariadb-install-db"))  # type: ignore[arg-type]
-            ends.callback(shutil.rmtree, mariadb.folder)
-            mariadb.start()
-            ends.callback(mariadb.stop)
-            pid_of_it = int((mariadb.folder / "pid").read_text())
-            found["MariaDB"] = Place("MariaDB", mariadb.database(), lambda: cpu_of(pid_of_it))
-        yield found
-
-
-# Operations
 
 
 def operations(place: Place, finished: int) -> dict[str, Any]:
@@ -463,154 +274,6 @@ def borne_by_file(told: dict[str, Any], writes: float, seconds: float) -> str:
 
 
 # Crowds
-
-
-@dataclass
-class Seen:
-    """What the workers of a crowd have met."""
-
-    asks: list[float] = field(default_factory=list)
-    tells: list[float] = field(default_factory=list)
-    storage: float = 0.0
-    waited: float = 0.0
-    fits: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-
-
-def crowd(place: Place, workers: int, searching: int, seconds: float, fit: tuple[float, float]) -> dict[str, Any]:
-    """So many workers for so many seconds, some of them searching, the others at a fit."""
-    assert place.cpu is not None
-    name = f"crowd-{workers}"
-    study = begun_study(place.open(), name, finished=40, running=workers - searching)
-    settings = settings_of(name, trials=10**5)
-    seen, lock = Seen(), threading.Lock()
-    start, end = threading.Barrier(searching + 1), threading.Event()
-
-    def work(number: int) -> None:
-        rng = np.random.default_rng(number)
-        phase = [rng.uniform(0, fit[1])]  # as if they had begun long ago
-
-        def duration() -> float:
-            return phase.pop() if phase else float(rng.uniform(*fit))
-
-        try:
-            mine = open_study(place.another(), settings)
-            trainer, worker = copy.copy(TABLE), Worker()
-            trainer.pause, trainer.waited = lambda: end.wait(duration()), 0.0
-            mine.get_trials(deepcopy=False)
-            with Heart() as heart:
-                watch = Watch(heart.clock)
-                search = WorkerSearch(mine, objective_of(settings, trainer), Budget(10**5), worker, heart=heart)
-                search.begin()
-                start.wait(240)
-                while not end.is_set():
-                    began, waited = time.perf_counter(), trainer.waited
-                    search.advance()
-                    told, waited = time.perf_counter(), trainer.waited - waited
-                    if end.is_set():
-                        break
-                    take_over_lost(mine, watch, worker)
-                    search.begin()
-                    asked = time.perf_counter()
-                    with lock:
-                        if not end.is_set():
-                            seen.tells.append(told - began - waited)
-                            seen.asks.append(asked - told)
-                            seen.storage += asked - began - waited
-                            seen.waited += waited
-                            seen.fits += 1
-        except Exception as error:  # counted, by kind
-            with lock:
-                seen.errors[f"{type(error).__name__}: {str(error)[:120]}"] += 1
-            start.abort()
-
-    standing = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
-
-    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(searching)]
-    with ExitStack() as hearts:
-        for first in range(0, len(standing), 250):
-            hearts.enter_context(beating(place, [trial._trial_id for trial in standing[first : first + 250]]))
-        for thread in threads:
-            thread.start()
-        start.wait(240)
-        server, client, began = place.cpu(), time.process_time(), time.perf_counter()
-        end.wait(seconds)
-        server, client = place.cpu() - server, time.process_time() - client
-        took = time.perf_counter() - began
-        fate = lost_or_doubled(study)
-        end.set()
-        for thread in threads:
-            thread.join(fit[1] + 30)
-    return {
-        "workers": workers,
-        "searching": searching,
-        "seconds": took,
-        "fits": seen.fits,
-        "ask": {"median": 1e3 * median(seen.asks), "p95": 1e3 * float(np.quantile(seen.asks, 0.95))},
-        "tell": {"median": 1e3 * median(seen.tells), "p95": 1e3 * float(np.quantile(seen.tells, 0.95))},
-        "share": seen.storage / (seen.storage + seen.waited),
-        "server_cores": server / took,
-        "client_cores": client / took,
-        "errors": dict(seen.errors),
-        **fate,
-    }
-
-
-@contextmanager
-def beating(place: Place, trials: Sequence[int]) -> Iterator[None]:
-    """Beats for these trials as often as their workers would.
-
-    With the statements of `write_beat` on a connection of their own, for Optuna's take this process a whole core.
-    """
-    end = threading.Event()
-
-    def beat() -> None:
-        with psycopg.connect(place.url) as connection:
-            count = 0
-            while not end.is_set():
-                count, began = count + 1, time.monotonic()
-                for trial in trials:
-                    given = (trial, BEAT)
-                    connection.execute("SELECT * FROM trials WHERE trial_id = %s", given[:1])
-                    connection.execute("SELECT * FROM trial_user_attributes WHERE trial_id = %s AND key = %s", given)
-                    update = "UPDATE trial_user_attributes SET value_json = %s WHERE trial_id = %s AND key = %s"
-                    connection.execute(update, (str(count), *given))
-                    connection.commit()
-                    end.wait(max(0.0, BEAT_SECONDS / len(trials) - 1e-3))
-                end.wait(max(0.0, began + BEAT_SECONDS - time.monotonic()))
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        end.set()
-        thread.join(30)
-
-
-def lost_or_doubled(study: optuna.Study) -> dict[str, int]:
-    """Trials taken from the living, λ × fold trained twice."""
-    trials = study.get_trials(deepcopy=False)
-    pairs = Counter((strength_of(t), fold) for t in trials if t.state != TrialState.FAIL for fold in fold_records(t))
-    return {
-        "taken_over": sum(t.state == TrialState.FAIL and GIVEN_UP in t.user_attrs for t in trials),
-        "doubled": sum(n > 1 for n in pairs.values()),
-    }
-
-
-def connections(place: Place) -> dict[str, int]:
-    """How many connections a worker whose heart beats all the time keeps, and has at most."""
-    storage = place.open()
-    study = open_study(storage, settings_of("connections"))
-    trial = study.ask()
-    pool: Any = storage.backend.engine.pool  # type: ignore[attr-defined]
-    most = 0
-    with Heart(0.01) as heart:
-        heart.add(0, lambda beat: write_beat(study, trial, beat))
-        for _ in range(200):
-            study.get_trials(deepcopy=False)
-            most = max(most, pool.checkedin() + pool.checkedout())
-    return {"kept": pool.checkedin() + pool.checkedout(), "at_most": most}
 
 
 # Results
