@@ -95,8 +95,9 @@ def run_search(
             if wait:
                 wait_for_signs_of_life(study, watch, worker, say)
             while True:
-                take_over_lost(study, watch, worker)
-                step = search.begin()
+                with one_reading():
+                    take_over_lost(study, watch, worker)
+                    step = search.begin()
                 for taken in search.taken():
                     say(f"trial {taken.number + 1} was taken over by another worker, for this one gave no sign of life")
                 if not search.active:
@@ -194,6 +195,7 @@ class WorkerSearch:
         self._shared = False
         self._taken: list[optuna.Trial] = []
 
+    @one_reading()
     def begin(self) -> Step:
         """Begin as many trials as are trained together, as far as any are wanted."""
         step = Step.BEGUN
@@ -230,8 +232,9 @@ class WorkerSearch:
             self._failures.trained()
         except TrialFailed as error:
             self._failures.count(self._study, error, self._end_failed())
-        self._stop_racing()
-        ended = [self._end(trial) for trial in [trial for trial in self.active if trial.done]]
+        with one_reading():
+            self._stop_racing()
+            ended = [self._end(trial) for trial in [trial for trial in self.active if trial.done]]
         return [trial for trial in ended if trial is not None]
 
     def _end(self, trial: OpenTrial) -> FrozenTrial | None:

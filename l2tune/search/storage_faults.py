@@ -130,6 +130,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _passes(error: BaseException) -> bool:
+    if isinstance(error, sqlalchemy.exc.PendingRollbackError):
+        return True  # Optuna asks again in a session whose connection has just broken; the next session is whole
     if isinstance(error, ConnectionError | TimeoutError) or getattr(error, "connection_invalidated", False):
         return True
     if _grpc_code(error) == "UNAVAILABLE":

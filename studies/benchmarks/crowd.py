@@ -6,155 +6,132 @@ import copy
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
 import numpy as np
 import optuna
-import psycopg
 from optuna.trial import TrialState
-from storage_places import (
-    TABLE,
-    Place,
-    begun_study,
-    objective_of,
-    settings_of,
-)
+from storage_places import TABLE, Place, begun_study, objective_of, settings_of
+from traffic import Met, Script, simulated
 
 from l2tune.records.fold_record import fold_records
-from l2tune.records.keys import BEAT, GIVEN_UP
+from l2tune.records.keys import GIVEN_UP
 from l2tune.records.observations import strength_of
+from l2tune.records.one_reading import one_reading
 from l2tune.records.workers import Worker, write_beat
-from l2tune.search.heartbeat import BEAT_SECONDS, Heart, Watch
+from l2tune.search.heartbeat import Heart, Watch
 from l2tune.search.runner import Budget, WorkerSearch
 from l2tune.search.storage import open_study
 from l2tune.search.workers import take_over_lost
 
 
-@dataclass
-class Seen:
-    """What the workers of a crowd have met."""
+@dataclass(frozen=True)
+class Crowd:
+    """So many workers, some of them real and the others simulated, and the shortest and longest seconds of a fit."""
 
-    asks: list[float] = field(default_factory=list)
-    tells: list[float] = field(default_factory=list)
-    storage: float = 0.0
-    waited: float = 0.0
-    fits: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
+    workers: int
+    real: int
+    fit: tuple[float, float]
 
 
-def crowd(place: Place, workers: int, searching: int, seconds: float, fit: tuple[float, float]) -> dict[str, Any]:
-    """So many workers for so many seconds, some of them searching, the others at a fit."""
+CROWDS = (
+    Crowd(10, 10, (10, 30)),
+    Crowd(100, 100, (10, 30)),
+    Crowd(100, 4, (10, 30)),
+    Crowd(300, 4, (10, 30)),
+    Crowd(1000, 4, (60, 180)),
+    Crowd(1000, 4, (30, 90)),
+    Crowd(1000, 4, (10, 30)),
+)
+
+
+def met_by(crowd: Crowd, place: Place, script: Script, seconds: float) -> dict[str, Any]:
+    """What a crowd meets in so many seconds before a PostgreSQL."""
     assert place.cpu is not None
-    name = f"crowd-{workers}"
-    study = begun_study(place.open(), name, finished=40, running=workers - searching)
-    settings = settings_of(name, trials=10**5)
-    seen, lock = Seen(), threading.Lock()
-    start, end = threading.Barrier(searching + 1), threading.Event()
-
-    def work(number: int) -> None:
-        rng = np.random.default_rng(number)
-        phase = [rng.uniform(0, fit[1])]  # as if they had begun long ago
-
-        def duration() -> float:
-            return phase.pop() if phase else float(rng.uniform(*fit))
-
-        try:
-            mine = open_study(place.another(), settings)
-            trainer, worker = copy.copy(TABLE), Worker()
-            trainer.pause, trainer.waited = lambda: end.wait(duration()), 0.0
-            mine.get_trials(deepcopy=False)
-            with Heart() as heart:
-                watch = Watch(heart.clock)
-                search = WorkerSearch(mine, objective_of(settings, trainer), Budget(10**5), worker, heart=heart)
-                search.begin()
-                start.wait(240)
-                while not end.is_set():
-                    began, waited = time.perf_counter(), trainer.waited
-                    search.advance()
-                    told, waited = time.perf_counter(), trainer.waited - waited
-                    if end.is_set():
-                        break
-                    take_over_lost(mine, watch, worker)
-                    search.begin()
-                    asked = time.perf_counter()
-                    with lock:
-                        if not end.is_set():
-                            seen.tells.append(told - began - waited)
-                            seen.asks.append(asked - told)
-                            seen.storage += asked - began - waited
-                            seen.waited += waited
-                            seen.fits += 1
-        except Exception as error:  # counted, by kind
-            with lock:
-                seen.errors[f"{type(error).__name__}: {str(error)[:120]}"] += 1
-            start.abort()
-
+    name = f"crowd-{crowd.workers}-{crowd.real}-{crowd.fit[1]}"
+    study = begun_study(place.open(), name, finished=40, running=crowd.workers - crowd.real)
     standing = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
-
-    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(searching)]
-    with ExitStack() as hearts:
-        for first in range(0, len(standing), 250):
-            hearts.enter_context(beating(place, [trial._trial_id for trial in standing[first : first + 250]]))
+    folds = {trial._trial_id: len(fold_records(trial)) for trial in standing}
+    met, end = [Met() for _ in range(crowd.real)], threading.Event()
+    start = threading.Barrier(crowd.real + 1)
+    with simulated(place, script, study._study_id, folds, crowd.fit, seconds) as (begin, told):
+        work = partial(search_for_real, place, name, crowd.fit, start, end)
+        threads = [threading.Thread(target=work, args=(one, seed), daemon=True) for seed, one in enumerate(met)]
         for thread in threads:
             thread.start()
         start.wait(240)
-        server, client, began = place.cpu(), time.process_time(), time.perf_counter()
+        server, began = place.cpu(), time.monotonic()
+        begin()
         end.wait(seconds)
-        server, client = place.cpu() - server, time.process_time() - client
-        took = time.perf_counter() - began
-        fate = lost_or_doubled(study)
+        took, server = time.monotonic() - began, place.cpu() - server
+        fate = lost_or_doubled(study)  # before anybody's heart stops for good
         end.set()
+        both = {"real": Met.of(met), "simulated": told()}
         for thread in threads:
-            thread.join(fit[1] + 30)
+            thread.join(60)
     return {
-        "workers": workers,
-        "searching": searching,
+        "workers": crowd.workers,
+        "real_workers": crowd.real,
+        "fit": crowd.fit,
         "seconds": took,
-        "fits": seen.fits,
-        "ask": {"median": 1e3 * median(seen.asks), "p95": 1e3 * float(np.quantile(seen.asks, 0.95))},
-        "tell": {"median": 1e3 * median(seen.tells), "p95": 1e3 * float(np.quantile(seen.tells, 0.95))},
-        "share": seen.storage / (seen.storage + seen.waited),
+        **{kind: seen_by(one) for kind, one in both.items() if one.waits or one.errors},
         "server_cores": server / took,
-        "client_cores": client / took,
-        "errors": dict(seen.errors),
+        "silence": max(both["simulated"].silences, default=None),
         **fate,
     }
 
 
-@contextmanager
-def beating(place: Place, trials: Sequence[int]) -> Iterator[None]:
-    """Beats for these trials as often as their workers would.
+def seen_by(met: Met) -> dict[str, Any]:
+    """Fits, milliseconds that a worker waits after one, the share of its time that this is, errors."""
+    return {
+        "fits": len(met.waits),
+        "wait": {"median": 1e3 * median(met.waits), "p95": 1e3 * float(np.quantile(met.waits, 0.95))},
+        "share": sum(met.waits) / (sum(met.waits) + met.trained),
+        "errors": dict(met.errors),
+    }
 
-    With the statements of `write_beat` on a connection of their own, for Optuna's take this process a whole core.
-    """
-    end = threading.Event()
 
-    def beat() -> None:
-        with psycopg.connect(place.url) as connection:
-            count = 0
-            while not end.is_set():
-                count, began = count + 1, time.monotonic()
-                for trial in trials:
-                    given = (trial, BEAT)
-                    connection.execute("SELECT * FROM trials WHERE trial_id = %s", given[:1])
-                    connection.execute("SELECT * FROM trial_user_attributes WHERE trial_id = %s AND key = %s", given)
-                    update = "UPDATE trial_user_attributes SET value_json = %s WHERE trial_id = %s AND key = %s"
-                    connection.execute(update, (str(count), *given))
-                    connection.commit()
-                    end.wait(max(0.0, BEAT_SECONDS / len(trials) - 1e-3))
-                end.wait(max(0.0, began + BEAT_SECONDS - time.monotonic()))
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
+def search_for_real(
+    place: Place,
+    name: str,
+    fit: tuple[float, float],
+    start: threading.Barrier,
+    end: threading.Event,
+    met: Met,
+    seed: int,
+) -> None:
+    """A real worker of the study around a trainer that waits."""
+    rng = np.random.default_rng(seed)
+    phase = [rng.uniform(0, fit[1])]  # as if it had begun long ago
+    settings = settings_of(name, trials=10**5)
+    trainer, worker = copy.copy(TABLE), Worker()
+    trainer.pause = lambda: end.wait(phase.pop() if phase else float(rng.uniform(*fit)))
+    trainer.waited = 0.0
     try:
-        yield
-    finally:
-        end.set()
-        thread.join(30)
+        mine = open_study(place.another(), settings)
+        mine.get_trials(deepcopy=False)
+        with Heart() as heart:
+            watch = Watch(heart.clock)
+            search = WorkerSearch(mine, objective_of(settings, trainer), Budget(10**5), worker, heart=heart)
+            search.begin()
+            start.wait(240)
+            while not end.is_set():
+                began, trained = time.monotonic(), trainer.waited
+                search.advance()
+                with one_reading():
+                    take_over_lost(mine, watch, worker)
+                    search.begin()
+                trained = trainer.waited - trained
+                if not end.is_set():
+                    met.waits.append(time.monotonic() - began - trained)
+                    met.trained += trained
+            search.give_up()
+    except Exception as error:  # counted, by kind
+        met.errors[f"{type(error).__name__}: {str(error)[:120]}"] += 1
+        start.abort()
 
 
 def lost_or_doubled(study: optuna.Study) -> dict[str, int]:

@@ -9,11 +9,11 @@ Servers are this script's own, on 127.0.0.1, and end with it (PostgreSQL, MariaD
 - `counts`: how often a search uses each per fit, and what that is in SQL statements and bytes on the wire;
 - `fits`: CPU seconds that the server spends on a fit among so many trials in training, from which follows how many
   workers it bears: those whose fits and heartbeats together keep it at most 70 % busy;
-- `crowd`: workers with real heartbeats, asks and tells around a recorded trainer that waits 10 to 30 s a fit.
+- `crowd`: up to 1,000 workers with heartbeats, asks and tells around fits that only take time.
 
-Searches draw λ at random and prune nothing, for the curve is each worker's own arithmetic and no matter of the storage.
-In a crowd of more than 100, some workers search and are measured, and the others stand at a fit: their trials are in
-training and their hearts beat, but they ask for nothing, because a machine of two cores cannot be a thousand clients.
+Searches draw λ at random and prune nothing in `fits` and `crowd`, for the curve is each worker's own arithmetic and no
+matter of the storage. A machine of two cores cannot be a thousand machines: in crowds of more than 100 most workers are
+simulated (see `traffic.py`): they send what a worker of a fold-aware search sends, and make nothing of the answers.
 Writes `results/storage.json` and `.md`.
 """
 
@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 import optuna
 import sqlalchemy
-from crowd import connections, crowd
+from crowd import CROWDS, connections, met_by
 from optuna.storages import BaseStorage, get_storage
 from storage_places import (
     Place,
@@ -51,12 +51,14 @@ from storage_places import (
     record,
     settings_of,
 )
+from traffic import recorded_script
 
 from l2tune.records.fold_record import write_fold
 from l2tune.records.keys import STRENGTH
+from l2tune.records.one_reading import one_reading
 from l2tune.records.workers import Worker, write_beat, write_worker
 from l2tune.search import runner
-from l2tune.search.heartbeat import BEAT_SECONDS, Watch
+from l2tune.search.heartbeat import BEAT_SECONDS, GRACE_SECONDS, Watch
 from l2tune.search.patience import Patience, PatientStorage
 from l2tune.search.runner import Budget, WorkerSearch
 from l2tune.search.stopping import StopWhenSettled
@@ -73,9 +75,6 @@ WORTH = 0.1
 
 READS = ("get_all_trials", "get_trial", "get_study_user_attrs", "get_study_system_attrs")
 FIT_SECONDS = (1, 10, 60)
-
-CROWDS = {10: 10, 30: 30, 100: 100, 300: 20, 1000: 8}
-"""Workers → how many of them search."""
 
 
 def operations(place: Place, finished: int) -> dict[str, Any]:
@@ -137,8 +136,9 @@ def search_alone(study: optuna.Study, settings: Settings, trainer: Recorded, set
     worker, watch = Worker(), Watch()
     search = WorkerSearch(study, objective_of(settings, trainer), Budget(settings.search.trials), worker, settle=settle)
     while True:
-        take_over_lost(study, watch, worker)
-        search.begin()
+        with one_reading():
+            take_over_lost(study, watch, worker)
+            search.begin()
         if not search.active:
             return
         search.advance()
@@ -212,8 +212,9 @@ def fits(place: Place, others: Sequence[int], most: float = 20.0) -> dict[str, A
         search = WorkerSearch(study, objective_of(settings, trainer), Budget(10**5), worker)
         server, client, began = place.cpu(), time.process_time(), time.perf_counter()
         while trainer.fits < 60 and time.perf_counter() - began < most:
-            take_over_lost(study, watch, worker)
-            search.begin()
+            with one_reading():
+                take_over_lost(study, watch, worker)
+                search.begin()
             search.advance()
         found["among"][running] = {
             "fits": trainer.fits,
@@ -273,9 +274,6 @@ def borne_by_file(told: dict[str, Any], writes: float, seconds: float) -> str:
     return str(int(0.5 / (writes * write / seconds + beat / BEAT_SECONDS)))
 
 
-# Crowds
-
-
 # Results
 
 
@@ -327,23 +325,28 @@ def tables(told: dict[str, Any]) -> str:
         lines.append("")
     if "crowd" in told:
         lines += [
-            "Crowds before PostgreSQL, fits of 10 to 30 s; share: of a searching worker's time that the storage takes:",
+            "Crowds before PostgreSQL. `wait`: from the end of a fit to the beginning of the worker's next; `share`: "
+            "of its time, which the storage takes; `silence`: the longest between two heartbeats of a simulated worker "
+            f"(after {GRACE_SECONDS:g} s it would be taken for dead):",
             "",
-            "| workers | searching | their fits | ask ms (95 %) | tell ms (95 %) | share | server cores "
-            "| client cores | errors | taken over | doubled |",
+            "| workers | fits take s | who | fits | wait ms (95 %) | share | server cores | silence s | errors "
+            "| taken over | doubled |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         for one in told["crowd"]:
-            cells = [one["workers"], one["searching"], one["fits"]]
-            cells += [f"{one[what]['median']:.0f} ({one[what]['p95']:.0f})" for what in ("ask", "tell")]
-            cells += [f"{one['share']:.1%}", f"{one['server_cores']:.2f}", f"{one['client_cores']:.2f}"]
-            cells += [sum(one["errors"].values()), one["taken_over"], one["doubled"]]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
+            for kind in ("real", "simulated"):
+                if kind not in one:
+                    continue
+                seen = one[kind]
+                number = one["real_workers"] if kind == "real" else one["workers"] - one["real_workers"]
+                cells = [one["workers"], "{:g} to {:g}".format(*one["fit"]), f"{number} {kind}", seen["fits"]]
+                cells += [f"{seen['wait']['median']:.0f} ({seen['wait']['p95']:.0f})", f"{seen['share']:.1%}"]
+                cells += [f"{one['server_cores']:.2f}", f"{one['silence']:.1f}" if one["silence"] else ""]
+                cells += [sum(seen["errors"].values()), one["taken_over"], one["doubled"]]
+                lines.append("| " + " | ".join(map(str, cells)) + " |")
         lines += [
             "",
-            "Only those that search are workers; the others are trials in training whose heartbeats plain SQL writes, "
-            "as more workers do not fit on this machine. So what is told of 300 and 1,000 says what it costs to search "
-            "among so many trials, not what happens when so many ask and tell at once. All crowds are of few fits.",
+            "Server and clients share the machine's cores, and a real worker's own arithmetic is in its wait.",
             "",
             f"Connections of a worker: {told['connections']['kept']}; "
             f"{told['connections']['at_most']} where a heartbeat and a question meet.",
@@ -357,8 +360,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--only", nargs="*", choices=parts, default=parts)
     parser.add_argument("--before", action="store_true", help="keep the counts as those of an earlier version")
-    parser.add_argument("--seconds", type=float, default=24, help="of each crowd")
-    parser.add_argument("--workers", type=int, nargs="*", choices=CROWDS, default=[*CROWDS], help="crowds of so many")
+    parser.add_argument("--seconds", type=float, default=40, help="of each crowd")
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     told: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -399,10 +401,10 @@ def main() -> int:
             keep()
         if "crowd" in given.only:
             told["connections"] = connections(found["PostgreSQL"])
-            for workers in given.workers:
-                one = crowd(found["PostgreSQL"], workers, CROWDS[workers], given.seconds, (10.0, 30.0))
-                others = [other for other in told.get("crowd", []) if other["workers"] != workers]
-                told["crowd"] = sorted([*others, one], key=lambda found: found["workers"])
+            script = recorded_script(found["PostgreSQL"])
+            told["crowd"] = []
+            for crowd in CROWDS:
+                told["crowd"].append(met_by(crowd, found["PostgreSQL"], script, given.seconds))
                 keep()
     print(tables(told))
     return 0

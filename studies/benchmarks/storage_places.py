@@ -35,7 +35,7 @@ from l2tune.training.replay import ReplayRun, ReplayTrainer  # noqa: E402
 from tests.conftest import MariaDB, PostgreSQL, found_program, free_port, wait_for_port  # noqa: E402
 
 RECORDING = HERE / "recordings" / "digits-sgd.csv.gz"
-CONNECTIONS = 500
+CONNECTIONS = 1500
 
 Cpu = Callable[[], float]
 
@@ -115,9 +115,9 @@ def objective_of(settings: Settings, trainer: Recorded) -> CrossValidationObject
     return CrossValidationObjective.from_settings(settings, trainer, {"class_names": list("0123456789")})
 
 
-def begun_study(storage: BaseStorage, name: str, *, finished: int, running: int) -> optuna.Study:
+def begun_study(storage: BaseStorage, name: str, *, finished: int, running: int, **given: Any) -> optuna.Study:
     """A study with so many trials of others; those that are running have 0 to 4 folds."""
-    settings = settings_of(name)
+    settings = settings_of(name, **given)
     study = open_study(storage, settings)
     objective_of(settings, TABLE).describe(study)
     for place in range(finished):
@@ -213,6 +213,3 @@ optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port={port})
             pid_of_it = int((mariadb.folder / "pid").read_text())
             found["MariaDB"] = Place("MariaDB", mariadb.database(), lambda: cpu_of(pid_of_it))
         yield found
-
-
-# Operations

@@ -312,6 +312,24 @@ def test_a_broken_connection_is_known_whatever_the_driver() -> None:
     assert is_transient(error)
 
 
+def test_a_connection_that_breaks_in_the_middle_of_a_reading_is_tried_again(tmp_path: Path) -> None:
+    database = RDBStorage(f"sqlite:///{tmp_path}/s.db")
+    storage = PatientStorage(database, "", Patience(5, pause=lambda seconds: None))
+    study = optuna.create_study(storage=storage)
+    study.add_trial(create_trial(value=1.0))
+    broken: list[str] = []
+
+    @sqlalchemy.event.listens_for(database.engine, "before_cursor_execute")
+    def break_once(connection: sqlalchemy.Connection, cursor: Any, statement: str, *words: Any) -> None:
+        if statement.startswith("SELECT trials.") and not broken:
+            broken.append(statement)
+            connection.invalidate()  # as SQLAlchemy does where a server has closed it
+            raise sqlalchemy.exc.OperationalError(statement, {}, Exception("gone"), connection_invalidated=True)
+
+    assert [trial.value for trial in study.get_trials()] == [1.0]
+    assert broken
+
+
 def test_a_study_of_ours_is_searched_through_it(tmp_path: Path) -> None:
     study = open_study(open_storage(f"{tmp_path}/s.db", patience=1), build({"study": "mine"}))
     study.tell(study.ask(), 1.0)
