@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from l2tune.metrics import Metric as Metric
     from l2tune.objectives.cross_validation import CrossValidationObjective as CrossValidationObjective
     from l2tune.objectives.pareto import TradeoffObjective as TradeoffObjective
+    from l2tune.process import own_process as own_process
     from l2tune.search.pruner import FoldRacingPruner as FoldRacingPruner
     from l2tune.search.sampler import FoldCurveSampler as FoldCurveSampler
     from l2tune.search.stopping import StopWhenSettled as StopWhenSettled
@@ -55,6 +56,7 @@ _HOME = {
     "TrialFailed": "errors",
     "UserError": "errors",
     "compare": "comparison",
+    "own_process": "process",
     "parameter_groups": "training.own_loop",
     "proximal_step": "training.own_loop",
 }

@@ -41,10 +41,12 @@ class Assembled:
 
     def with_penalty(self, penalty: PenaltySettings) -> Assembled:
         """The same images, folds and network with another penalty."""
-        from l2tune.training.engine import choose_engine
+        return _assembled(replace(self.problem, penalty=penalty), self.given)
 
-        problem = replace(self.problem, penalty=penalty)
-        return Assembled(problem, *choose_engine(problem), self.given)
+    def in_precision(self, precision: str) -> Assembled:
+        """The same in this precision, whatever is faster here."""
+        training = self.problem.training.model_copy(update={"precision": precision})
+        return _assembled(replace(self.problem, training=training), self.given)
 
     def refit(self, strength: float, seed: int, after_epoch: Callable[[], None] = lambda: None) -> Refit:
         """Train on all training images with this λ, and score on the test images.
@@ -71,21 +73,32 @@ class Assembled:
         )
 
 
-def assemble(settings: Settings, images: ImageData | None = None, factory: Any = None) -> Assembled:
+def assemble(
+    settings: Settings, images: ImageData | None = None, factory: Any = None, *, precision: str | None = None
+) -> Assembled:
     """Load the images, split them and build the trainer that the settings ask for.
 
     Args:
         images: Instead of loading `settings.data.source`.
         factory: Instead of the model named in the settings.
+        precision: That of the study to go on with, where the settings leave it open.
 
     Raises:
         UserError: Bad data, model or device.
     """
+    given = (() if images is None else ("data",)) + (() if factory is None else ("model",))
+    problem = make_problem(settings, images, factory)
+    if precision is not None and problem.training.precision == "auto":
+        problem = replace(problem, training=problem.training.model_copy(update={"precision": precision}))
+    return _assembled(problem, given)
+
+
+def _assembled(problem: Problem, given: tuple[str, ...]) -> Assembled:
+    """With the engine that is chosen for the problem, and the precision that is chosen with it."""
     from l2tune.training.engine import choose_engine
 
-    problem = make_problem(settings, images, factory)
-    given = (() if images is None else ("data",)) + (() if factory is None else ("model",))
-    return Assembled(problem, *choose_engine(problem), given)
+    trainer, line = choose_engine(problem)
+    return Assembled(trainer.problem, trainer, line, given)
 
 
 def make_problem(settings: Settings, images: ImageData | None = None, factory: Any = None) -> Problem:
@@ -137,7 +150,7 @@ def assemble_again(record: StudyRecord, images: ImageData | None = None, **given
         what = f"its {' and '.join(unknown)} {'was' if len(unknown) == 1 else 'were'} given in Python"
         raise UserError(what, where, "in Python: tradeoff.refit(objective), with the objective that searched")
     settings = build(dict(record.settings) | {name: value for name, value in given.items() if value is not None})
-    assembled = assemble(settings, images)
+    assembled = assemble(settings, images, precision=record.trainer.get("precision"))
     if images is not None:
         assembled = replace(assembled, given=())
     if assembled.problem.data.fingerprint != record.data.get("fingerprint"):

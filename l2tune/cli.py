@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 from l2tune import __version__
 from l2tune.commands.interrupts import lasting_interrupts, status_of, told_signal
 from l2tune.errors import SearchAborted, StorageFailed, TrialFailed, UserError, is_out_of_memory, out_of_memory_line
+from l2tune.process import own_process
 from l2tune.storage_url import without_passwords
 from l2tune.terminal_text import one_line, printable, write_readably
 
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     trials failed, 130 for Ctrl-C, 143 and 129 for SIGTERM and SIGHUP.
     """
     write_readably(sys.stdout, sys.stderr)
+    own_process()
     try:
         with lasting_interrupts():
             app(argv)

@@ -119,8 +119,8 @@ class EpochScores:
         seconds: Spent on this member so far; a population gives each member its share.
         diverged: A loss became NaN or infinite: the member's last scores.
         first_estimates: For λ = 0, form of the penalty → the λ at which it would balance the data here, by the gradient
-            of the mean training cross-entropy over the regularized weights (`Form.first_estimate`). At least after each
-            epoch whose validation loss is the member's lowest so far.
+            of the mean training cross-entropy over the regularized weights (`Form.first_estimate`). Of the epoch whose
+            validation loss is the member's lowest: told with that epoch, or with the member's last scores.
         network: With the last epoch only; None if diverged.
         others: Further scores by name, `val_f1` or `train_f1` for the metric `f1`, as a user's function gives them.
     """

@@ -105,7 +105,7 @@ def search_command(
     keep_plan(study, settings.flat())
     for note in assembled.problem.data.notes:
         progress.say(note)
-    progress.say(assembled.engine)
+    progress.say(objective.engine)
     if settings.search.pruner in ("median", "hyperband", "halving"):
         progress.say(EPOCH_PRUNING_RISK)
 

@@ -38,7 +38,7 @@ from l2tune.records.observations import (
 )
 from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import DEFAULT_NAME, StrengthParameter, parameter_of
-from l2tune.records.study import check_direction, describe_study, name_objectives, search_range
+from l2tune.records.study import check_direction, describe_study, name_objectives, precision_of, search_range
 from l2tune.records.tables import write_bias_variance
 from l2tune.settings import FUNCTION_SETTINGS, Settings, build
 from l2tune.training.function import Fit, FunctionTrainer, count_splits, yields_scores
@@ -365,8 +365,26 @@ class CrossValidationObjective:
         by_epoch = isinstance(study.pruner, EPOCH_PRUNERS) and self.trainer.epochs > 1
         return self.steps or ("epoch" if by_epoch else "fold")
 
+    @property
+    def engine(self) -> str:
+        """A line that says how l2tune's trainer trains, and why; empty for another trainer."""
+        return "" if self._assembled is None else self._assembled.engine
+
+    def keep_precision(self, study: optuna.Study) -> None:
+        """Go on in the precision that the study was begun in, where the settings leave it open.
+
+        Scores of both would differ by more than their folds' luck lets one see.
+        """
+        if self._assembled is None or self.settings.training.precision != "auto":
+            return
+        began = precision_of(study)
+        if began not in (None, self.trainer.describe()["precision"]):
+            self._assembled = self._assembled.in_precision(began)
+            self.trainer = self._assembled.trainer
+
     def describe(self, study: optuna.Study) -> None:
-        """Store what the study is about; refuse a study that was begun otherwise."""
+        """Store what the study is about, or go on in its precision; refuse a study that was begun otherwise."""
+        self.keep_precision(study)
         told = dict(self.trainer.describe())
         stored, identity = self.settings.flat(), self.settings.identity()
         if self._known is not None:  # all other settings are the function's own affair

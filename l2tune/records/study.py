@@ -71,6 +71,12 @@ def keep_plan(study: optuna.Study, settings: Mapping[str, Any]) -> None:
         study.set_user_attr(PREFIX + "settings", {**stored, **changed})
 
 
+def precision_of(study: optuna.Study) -> str | None:
+    """The precision that l2tune's trainer began the study in; None where that is not known."""
+    found = study.user_attrs.get(PREFIX + "trainer", {}).get("precision")
+    return None if found is None else str(found)
+
+
 def check_schema(study: optuna.Study) -> None:
     """Whether this version can read the study.
 

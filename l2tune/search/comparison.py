@@ -117,6 +117,8 @@ def open_sides(
     for study in before.values():
         _check_alike(study, settings, next(iter(parts.objectives.values())).data)
     for form, objective in parts.objectives.items():
+        for study in before.values():
+            objective.keep_precision(study)  # a form that is added is trained as the others were
         if study_exists(storage, study_name(name, form)):
             study = open_study(storage, objective.settings)
             own = membership(study)

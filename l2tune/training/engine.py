@@ -15,13 +15,16 @@ from l2tune.data.images import take_subset
 from l2tune.errors import UserError
 from l2tune.members import Member, Trainer
 from l2tune.penalty.forms import make_form
+from l2tune.training.cpu import plan_cpu
 from l2tune.training.device import device_name
 from l2tune.training.problem import Problem
 from l2tune.training.sequential import SequentialTrainer
 from l2tune.training.stacked.model import obstacle
 from l2tune.training.stacked.population import PopulationTrainer
 
-WAYS: dict[str, Callable[[Problem], Trainer]] = {
+Engine = SequentialTrainer | PopulationTrainer
+
+WAYS: dict[str, Callable[[Problem], Engine]] = {
     "sequential": SequentialTrainer,
     "grouped": partial(PopulationTrainer, convolution="grouped"),
     "matmul": partial(PopulationTrainer, convolution="matmul"),
@@ -32,7 +35,7 @@ _RACE_STEPS = 12
 _RACE_FOLDS, _RACE_STRENGTHS = 5, 2
 
 
-def choose_engine(problem: Problem) -> tuple[Trainer, str]:
+def choose_engine(problem: Problem) -> tuple[Engine, str]:
     """The trainer for a problem, and a line that says which and why.
 
     `auto` takes the population on a CUDA device where a few steps of it, timed there and then, are faster than the
@@ -46,6 +49,8 @@ def choose_engine(problem: Problem) -> tuple[Trainer, str]:
     if asked not in ("auto", "sequential", "population"):
         raise UserError(f"{asked!r} is no engine", "engine", "known are auto, sequential, population")
     problem.try_out()
+    if asked != "population" and device.type == "cpu":
+        return _on_cpu(problem)
     if asked == "sequential":
         return WAYS["sequential"](problem), line
     if asked == "auto" and device.type != "cuda":
@@ -63,6 +68,19 @@ def choose_engine(problem: Problem) -> tuple[Trainer, str]:
         why = f"was timed to be {1 / speedup:.1f}× slower" if speedup > 0 else "failed"
         return WAYS["sequential"](problem), f"{line}: all at once {why} on this device"
     return WAYS[best](problem), f"{together}: timed to be {speedup:.1f}× as fast"
+
+
+def _on_cpu(problem: Problem) -> tuple[Engine, str]:
+    """One network at a time, or a few side by side, as is fastest here."""
+    plan = plan_cpu(problem)
+    precise = problem.training.model_copy(update={"precision": plan.precision})
+    trainer = SequentialTrainer(replace(problem, training=precise), side_by_side=plan.side_by_side)
+    count = "one network at a time" if plan.side_by_side == 1 else f"{plan.side_by_side} networks side by side"
+    line = f"training on cpu, {count} in {trainer.problem.describe()['precision']}"
+    return (
+        trainer,
+        line if plan.share is None else f"{line}: a step in bfloat16 takes {plan.share:.2f} of float32's time",
+    )
 
 
 def _obstacle(problem: Problem) -> str | None:

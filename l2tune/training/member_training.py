@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from l2tune.data.augment import augment
 from l2tune.errors import is_out_of_memory
 from l2tune.members import NetworkState
-from l2tune.penalty.forms import first_estimates
+from l2tune.penalty.forms import Factor, first_estimates
 from l2tune.penalty.weights import multipliers, regularized_parameters
 from l2tune.training import evaluate
 from l2tune.training.draws import Seeded, batch_count
@@ -33,6 +34,10 @@ _EVALUATION_PIXELS = {"cpu": 1 << 15}
 """Pixels of an evaluation batch: on a CPU its activations should fit the cache (measured: half the time of 2^19)."""
 
 
+class Halted(Exception):
+    """Training was given up from another thread."""
+
+
 class MemberTraining:
     """One network, its optimizer and its random draws.
 
@@ -43,6 +48,7 @@ class MemberTraining:
         source: The problem's training images on the device, of which `train` (indices) are trained on.
         normalization: By the statistics of those.
         strength: λ ≥ 0.
+        halt: Once it is set, `Halted` is raised before the next batch.
     """
 
     def __init__(
@@ -53,7 +59,10 @@ class MemberTraining:
         normalization: Normalization,
         strength: float,
         seed: int,
+        *,
+        halt: threading.Event | None = None,
     ) -> None:
+        self._halt = halt
         self._source, self._normalization, self._training = source, normalization, problem.training
         self._augmentations, self._autocast, self._seed = problem.augment, problem.bfloat16, seed
         self._penalty = problem.penalty
@@ -66,9 +75,11 @@ class MemberTraining:
         self._optimizer = RegularizedOptimizer(self.model, strength, problem.training, problem.penalty)
         self._generator = torch.Generator().manual_seed(seed)
         self._batches = batch_count(len(train), problem.training.batch_size)
-        self._draws = True
+        self.draws = True
+        """Whether the network draws random numbers in training; the first epoch tells."""
         self._most = 2048
         """Images of an evaluation batch at most; fewer once memory did not suffice."""
+        self._remembered: tuple[Mapping[str, Tensor], Sequence[Factor]] | None = None
         self.epoch = 0
         self.seconds = 0.0
 
@@ -88,7 +99,7 @@ class MemberTraining:
                 step = self.epoch * self._batches + batch
                 self._optimizer.step(loss, learning_rate(self._training.schedule, step, steps, self._training.lr))
                 total += loss.detach()
-        self._draws = randomness is not None and randomness.drawn
+        self.draws = randomness is not None and randomness.drawn
         self.epoch += 1
         finite = bool(torch.isfinite(total))  # the one wait for the device in an epoch
         self.seconds += time.perf_counter() - began
@@ -103,22 +114,33 @@ class MemberTraining:
         self.seconds += time.perf_counter() - began
         return found
 
+    def remember(self) -> None:
+        """Keep a copy of the network as it is now, for `first_estimates`."""
+        state = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self._remembered = state, self._optimizer.relative_step_sizes()
+
     def first_estimates(self) -> dict[str, float]:
-        """Form of the penalty → the λ at which it would balance the training images, in evaluation mode."""
+        """Form of the penalty → the λ at which it would balance the training images, in evaluation mode.
+
+        Of the network that was remembered last; none where none was. It costs about as much as an epoch.
+        """
+        if self._remembered is None:
+            return {}
         began = time.perf_counter()
+        remembered, step_sizes = self._remembered
+        now = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(remembered)
         self.model.eval()
         weights = list(self.weights.values())
         gradients = self._in_batches(
             lambda: evaluate.mean_gradients(self._forward, weights, self._evaluation(self.train))
         )
-        sizes = [
-            weights[0].new_tensor(size) if isinstance(size, float) else size
-            for size in self._optimizer.relative_step_sizes()
-        ]
+        sizes = [weights[0].new_tensor(size) if isinstance(size, float) else size for size in step_sizes]
         with torch.no_grad():
             slopes, own, steps = ([tensor[None] for tensor in group] for group in (gradients, weights, sizes))
             factors = list(multipliers(self.weights, self._penalty).values())
             found = first_estimates(self._penalty, slopes, own, steps, factors)
+        self.model.load_state_dict(now)
         self.seconds += time.perf_counter() - began
         return {form: float(estimate) for form, estimate in found.items() if 0 < estimate < math.inf}
 
@@ -136,6 +158,8 @@ class MemberTraining:
     def _batch(
         self, indices: Tensor, source: DeviceImages | None = None, *, augmented: bool = False
     ) -> tuple[Tensor, Tensor]:
+        if self._halt is not None and self._halt.is_set():
+            raise Halted
         source = source or self._source
         pixels = source.images.index_select(0, indices)
         if augmented and self._augmentations:
@@ -177,4 +201,4 @@ class MemberTraining:
         Whether the network draws at all, the first epoch tells: functional dropout has no module to look for. One
         that does not draw leaves the global generator to other threads.
         """
-        return Seeded(self._seed + 1_000_003 * (self.epoch + 1), self.device) if self._draws else nullcontext()
+        return Seeded(self._seed + 1_000_003 * (self.epoch + 1), self.device) if self.draws else nullcontext()

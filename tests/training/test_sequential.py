@@ -324,14 +324,26 @@ class TestScores:
         gain = sum(0.9**power for power in range(steps + 1))
         assert found["l2-decoupled"] == pytest.approx(gain * found["l2"], rel=1e-6)
 
-    def test_first_estimate_comes_with_the_baseline_alone(self, small, train):
+    def test_first_estimate_comes_with_the_last_scores_of_the_baseline_alone(self, small, train):
         members = [small.member(0.0), small.member(1e-3)]
         found = train(small.trainer(), members)
-        lowest = math.inf
-        for scores in found[members[0]]:
-            assert bool(scores.first_estimates) == (scores.val_loss < lowest)
-            lowest = min(lowest, scores.val_loss)
+        assert [bool(scores.first_estimates) for scores in found[members[0]]] == [False, False, False, True]
         assert not any(scores.first_estimates for scores in found[members[1]])
+
+    @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.1), ("adam", 0.05)])
+    def test_first_estimate_is_that_of_the_epoch_of_lowest_validation_loss(self, small, train, optimizer, lr):
+        """A network that overfits: what follows its best epoch changes nothing, and the weights end as they were."""
+        given = {"optimizer": optimizer, "schedule": "constant", "lr": lr, "dtype": torch.float64}
+        member = small.member(0.0)
+        whole = train(small.trainer(epochs=12, **given), [member])[member]
+        best = min(whole, key=lambda scores: scores.val_loss).epoch
+        assert best < 12
+        short = train(small.trainer(epochs=best, **given), [member])[member]
+        assert whole[-1].first_estimates == pytest.approx(short[-1].first_estimates, rel=1e-9)
+        assert min(short, key=lambda scores: scores.val_loss).epoch == best
+        penalized = train(small.trainer(epochs=12, **given), [small.member(1e-300)])  # nothing remembered
+        (other,) = penalized.values()
+        assert other[-1].network.weight_norms == pytest.approx(whole[-1].network.weight_norms, rel=1e-9)
 
     def test_folds_are_described_on_some_test_images(self, small, train, monkeypatch):
         monkeypatch.setattr(problem, "TEST_IMAGES", 7)

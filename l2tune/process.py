@@ -1,0 +1,34 @@
+"""A process that is there to train: commands and workers are, and whoever gives l2tune one of their own may say so.
+
+An import of l2tune changes nothing in a process; `own_process` does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+_owned = False
+
+
+def own_process() -> None:
+    """Say that this process is there to train: it keeps memory that was freed, and its threads are l2tune's to share.
+
+    glibc returns large buffers to the system after every step, and every step faults them in again; kept, a step at
+    32×32 pixels takes 0.6 to 0.8 of the time. Call it before anything is trained.
+    """
+    global _owned
+    _owned = True
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # no glibc
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_TOP_PAD, 64 << 20)
+
+
+def is_own() -> bool:
+    """Whether this process is there to train."""
+    return _owned
