@@ -68,7 +68,7 @@ RECORDINGS: dict[str, tuple[dict[str, Any], list[float]]] = {
 }
 
 
-def record(name: str, settings: dict[str, Any], strengths: list[float]) -> None:
+def record(name: str, settings: dict[str, Any], strengths: list[float], folder: Path = FOLDER) -> None:
     """Train λ = 0 and each strength on every fold and write both tables."""
     began = time.perf_counter()
     built = build(settings)
@@ -85,11 +85,11 @@ def record(name: str, settings: dict[str, Any], strengths: list[float]) -> None:
                     scored = {name: getattr(network, name) for name in ("test_loss", "test_error", "zero_fraction")}
                     tests.append(head | scored)
         print(f"{name}: λ = {strength:.3g} done after {time.perf_counter() - began:.0f} s", flush=True)
-    FOLDER.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     text = io.StringIO()
     pd.DataFrame(epochs).to_csv(text, index=False, float_format="%.7g")
-    (FOLDER / f"{name}.csv.gz").write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
-    pd.DataFrame(tests).to_csv(FOLDER / f"{name}.test.csv", index=False, float_format="%.7g")
+    (folder / f"{name}.csv.gz").write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+    pd.DataFrame(tests).to_csv(folder / f"{name}.test.csv", index=False, float_format="%.7g")
 
 
 def _row(scores: EpochScores, form: str) -> dict[str, Any]:
