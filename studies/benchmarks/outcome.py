@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +43,13 @@ class Outcome:
     def note(self, cost: float, choice: float) -> None:
         self.costs.append(cost)
         self.choices.append(choice)
+
+    def note_given_up(self, recording: Recording, trained: Mapping[float, int]) -> None:
+        """Note whether the strength tried nearest to the best lacks folds, of λ > 0 → folds trained."""
+        target = max(recording.best, self.range[0])
+        nearest = min(trained, key=lambda strength: abs(np.log(strength / target)))
+        near = abs(np.log(nearest / target)) < np.log(3)
+        self.pruned_best = bool(near and trained[nearest] < recording.folds)
 
     def judge(self, recording: Recording) -> None:
         """Fill in what the recording knows of the choices."""

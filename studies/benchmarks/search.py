@@ -3,6 +3,7 @@
     python studies/benchmarks/search.py                                    # the recordings kept beside this file
     python studies/benchmarks/search.py --recordings FOLDER --seeds 40 --metric error --jobs 4
     python studies/benchmarks/search.py --only l2tune "tpe, median"
+    python studies/benchmarks/search.py --only smac --update               # only its rows of the results
 
 Cost is counted in fits: epochs trained, over the epochs of a full schedule. λ = 0 is trained on all folds by everyone.
 Gain is the share of the attainable fall of the validation metric, from λ = 0 to the best λ recorded, that the chosen λ
@@ -10,6 +11,7 @@ delivers; test gain is the same on the test images, which no fold saw. Regret is
 recorded best in standard errors of the best's cross-validation. An interval covers if some λ in it is the recorded best
 or within one paired standard error of it. Searches without l2tune's sampler try 15 strengths. Each seed orders the
 folds anew and shifts the range by up to a quarter of a decade, so that no strategy owes its figures to a lucky order.
+The strategies stand in `strategies.py`; those of other papers in `races.py`, `early_stopping.py`, `intensification.py`.
 The first estimate guides l2tune by loss only: by error, the row without it is the same.
 
     python studies/benchmarks/search.py --synthetic --only l2tune           # curves whose minimizer is known
@@ -43,7 +45,7 @@ from picture import draw
 from recording import DISGUISES, Recording, rank_correlations
 from strategies import STRATEGIES
 from synthetic import SHAPES, Synthetic
-from tables import markdown, rows_as_markdown, summarize, updated, without_nan
+from tables import heading, kept, markdown, most_seeds, rows_as_markdown, summarize, updated, without_nan
 
 HERE = Path(__file__).parent
 EARLY = "Rank correlation across λ (those with at most twice the lowest metric) of early epochs with the last"
@@ -133,21 +135,21 @@ def main() -> None:
         for o in outcomes
         if o.strategy == "l2tune"
     ]
+    correlations = json.loads(early.round(3).to_json(orient="records"))
     if given.update:
-        table, about = updated(table, about, json.loads((given.out / f"{file}.json").read_text()))
+        before = json.loads((given.out / f"{file}.json").read_text())
+        table, about = updated(table, about, before)
+        searches = kept(searches, before["searches"], "strategy")
+        correlations = kept(correlations, before["rank correlation"], "recording")
     content = about | {
+        "seeds": most_seeds(table),
         "table": json.loads(table.round(4).to_json(orient="records")),
-        "rank correlation": json.loads(early.round(3).to_json(orient="records")),
+        "rank correlation": correlations,
         "searches": searches,
     }
     (given.out / f"{file}.json").write_text(json.dumps(without_nan(content), separators=(",", ":")) + "\n")
-    head = f"# Search strategies, validation {given.metric}, {given.seeds} seeds each, {about['date']}\n\n"
-    earlier = {day for day in about["measured"].values() if day != about["date"]}
-    if earlier:
-        rest = sorted(name for name, day in about["measured"].items() if day == about["date"])
-        head += f"Measured on {about['date']}: {', '.join(rest)}; the others on {', '.join(sorted(earlier))}.\n\n"
-    tail = f"## {EARLY}\n\n{rows_as_markdown(early)}\n" if recordings else ""
-    (given.out / f"{file}.md").write_text(head + markdown(table) + tail)
+    tail = f"## {EARLY}\n\n{rows_as_markdown(pd.DataFrame(correlations))}\n" if correlations else ""
+    (given.out / f"{file}.md").write_text(heading(table, about) + markdown(table) + tail)
     if given.picture:
         draw(table, given.metric, given.out / f"{file}.svg")
     with pd.option_context("display.width", 250, "display.max_columns", 40, "display.max_rows", 500):

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import optuna
+from early_stopping import GaussianProcess, ShuffledGrid, early_stopping
+from intensification import smac
 from optuna.trial import FrozenTrial, TrialState
 from outcome import STRENGTHS, Outcome, Strategy
 from races import anova_race, halving_grid
@@ -90,4 +92,9 @@ STRATEGIES: dict[str, Strategy] = {
     **{f"{sampler}, {pruner}": by_optuna(sampler, pruner) for sampler in SAMPLERS for pruner in PRUNERS},
     "grid, anova race": anova_race,
     "grid, successive halving": halving_grid,
+    "grid, aggressive stopping": early_stopping("aggressive", ShuffledGrid),
+    "grid, forgiving stopping": early_stopping("forgiving", ShuffledGrid),
+    "gp, aggressive stopping": early_stopping("aggressive", GaussianProcess),
+    "gp, forgiving stopping": early_stopping("forgiving", GaussianProcess),
+    "smac": smac,
 }

@@ -65,6 +65,31 @@ def updated(table: pd.DataFrame, about: dict[str, Any], before: dict[str, Any]) 
     return rows, about | {"measured": measured | about["measured"]}
 
 
+def most_seeds(table: pd.DataFrame) -> int:
+    """Seeds of most rows."""
+    return int(table["seeds"].mode().iloc[0])
+
+
+def kept(rows: list[dict[str, Any]], old: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Rows measured now, and the old ones of which none has the key."""
+    known = {row[key] for row in rows}
+    return rows + [row for row in old if row[key] not in known]
+
+
+def heading(table: pd.DataFrame, about: dict[str, Any]) -> str:
+    """What the tables hold, when it was measured and over how many seeds."""
+    seeds, date = most_seeds(table), about["date"]
+    lines = [f"# Search strategies, validation {about['metric']}, {seeds} seeds each, {date}", ""]
+    for number, rows in table[table["seeds"] != seeds].groupby("seeds"):
+        lines += [f"{number} seeds only: {'; '.join(rows['strategy'].unique())}.", ""]
+    earlier = {day for day in about["measured"].values() if day != date}
+    if earlier:
+        now = sorted(name for name, day in about["measured"].items() if day == date)
+        others = ", ".join(sorted(earlier))
+        lines += [f"Measured on {date}: {', '.join(now)}; the others on {others}.", ""]
+    return "\n".join([*lines, ""])
+
+
 def markdown(table: pd.DataFrame) -> str:
     """The table, one section per recording."""
     lines = []
