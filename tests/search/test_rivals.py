@@ -33,7 +33,7 @@ def intensification(load) -> ModuleType:
 
 
 def made_up(scores):
-    """A recording whose scores are a function of log10 λ (-6 for λ = 0), each fold's a little higher than the last's."""
+    """A recording whose scores are a function of log10 λ (-6 for λ = 0), each fold's higher by 0.1 than the last's."""
     return SimpleNamespace(
         folds=FOLDS,
         best=10**-2.5,
