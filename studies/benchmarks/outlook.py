@@ -28,8 +28,10 @@ import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
+from outcome import Outcome
+from recording import Recording
 from scipy.optimize import minimize
-from search import Outcome, Recording, rows_as_markdown
+from tables import rows_as_markdown
 
 from l2tune.members import Member
 from l2tune.metrics import BUILT_IN

@@ -39,7 +39,8 @@ import optuna
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
-from search import Recording, rows_as_markdown
+from recording import Recording
+from tables import rows_as_markdown
 
 from l2tune.curve.choice import choose_best
 from l2tune.curve.observations import fit_curve
