@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from l2tune.errors import TrialFailed, is_out_of_memory, out_of_memory_line
 from l2tune.members import EpochScores, Member, Run
+from l2tune.training.device import on_device
 from l2tune.training.member_training import MemberTraining
 from l2tune.training.pixels import DeviceImages
 from l2tune.training.problem import Problem
@@ -67,7 +68,8 @@ class SequentialRun:
         found = []
         for member in list(self._active):
             try:
-                scores = self._train(member)
+                with on_device(self._problem.device):
+                    scores = self._train(member)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise

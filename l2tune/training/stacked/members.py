@@ -13,6 +13,7 @@ import torch
 
 from l2tune.errors import is_out_of_memory
 from l2tune.members import EpochScores, Member
+from l2tune.models.registry import first_line
 from l2tune.training.draws import Seeded
 from l2tune.training.stacked.batches import Stream
 from l2tune.training.stacked.capture import Capture, collect
@@ -256,16 +257,19 @@ class StackedMembers:
         if not (whole and self._capturing):
             training_step(problem, state, layout, inputs, first, last)
             return
-        self._capture = self._capture or Capture()
+        self._capture = self._capture or Capture(lambda: problem.capture_stream)
         try:
             self._capture.run(
-                lambda given: training_step(problem, state, layout, given, first, last, fused=True), inputs
+                lambda given: training_step(problem, state, layout, given, first, last, fused=True),
+                inputs,
+                list(state["parameters"].values()),
             )
             return
-        except RuntimeError as error:
+        except Exception as error:
             if is_out_of_memory(error) or not self._capture.failed:
                 raise
-            reason = str(error).splitlines()[0]
-        warnings.warn(f"the training step is not captured ({reason})", RuntimeWarning, stacklevel=2)
+            reason = first_line(error)
+        what = f"the training step is not captured but taken kernel by kernel, which is slower ({reason})"
+        warnings.warn(what, RuntimeWarning, stacklevel=2)
         self._capturing, self._capture, problem.limits.captured = False, None, False
         training_step(problem, state, layout, inputs, first, last)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from l2tune.errors import TrialFailed, is_out_of_memory, out_of_memory_line
 from l2tune.members import EpochScores, Member
+from l2tune.training.device import on_device
 from l2tune.training.problem import Problem
 from l2tune.training.stacked.capture import collect
 from l2tune.training.stacked.members import StackedMembers
@@ -61,7 +62,8 @@ class PopulationTrainer:
         self.problem, self.size, self.convolution = problem, size, convolution
         self.folds, self.epochs = len(problem.folds), problem.training.epochs
         self.test_labels: NDArray[np.int64] | None = problem.test_labels
-        self.stacked = StackedProblem.of(problem, captured=captured, convolution=convolution)
+        with on_device(problem.device):
+            self.stacked = StackedProblem.of(problem, captured=captured, convolution=convolution)
 
     def start(self, members: Sequence[Member]) -> PopulationRun:
         return PopulationRun(self.stacked, members, self.size)
@@ -87,7 +89,8 @@ class PopulationRun:
 
     def __next__(self) -> Sequence[EpochScores]:
         try:
-            return self._next()
+            with on_device(self._problem.device):
+                return self._next()
         except Exception as error:  # also where members are begun, left out, or split
             if not is_out_of_memory(error):
                 raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,6 +107,11 @@ class StackedProblem:
     @property
     def batch_size(self) -> int:
         return self.whole.training.batch_size
+
+    @cached_property
+    def capture_stream(self) -> Any:
+        """On which steps are captured: one for all, for cuBLAS keeps memory for every stream it has seen."""
+        return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
     def pixels(self, indices: Tensor) -> Tensor:
         """Training images (…) → (…, C, H, W) uint8 on the device."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +20,10 @@ from l2tune.members import EpochScores, Member
 from l2tune.models.registry import make_factory
 from l2tune.penalty.forms import FORMS
 from l2tune.settings import Settings, build
+from l2tune.training import sequential
 from l2tune.training.problem import Problem
 from l2tune.training.sequential import SequentialRun, SequentialTrainer
+from l2tune.training.stacked import population
 from l2tune.training.stacked.model import StackedModel
 from l2tune.training.stacked.population import PopulationRun, PopulationTrainer
 
@@ -289,6 +292,37 @@ def test_a_step_that_cannot_be_captured_is_taken_uncaptured(data: ImageData) -> 
     trainer.stacked.limits.captured = True  # on a device that has no graphs
     with pytest.warns(RuntimeWarning, match="the training step is not captured"):
         assert_same_training(sequential, trainer, make_members(UNEQUAL))
+
+
+def test_everything_on_a_device_is_done_with_it_as_the_current_one(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside: list[torch.device] = []
+
+    @contextmanager
+    def enter(device: torch.device) -> Iterator[None]:
+        inside.append(device)
+        yield
+        inside.pop()
+
+    monkeypatch.setattr(population, "on_device", enter)
+    monkeypatch.setattr(sequential, "on_device", enter)
+    seen = []
+
+    class Looking(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(list(inside))
+            return super().forward(images.flatten(1))
+
+    def factory(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        return Looking(math.prod(shape), classes)
+
+    trainers = make_trainers(data, EQUAL, factory=factory, epochs=1)
+    for trainer in trainers:
+        seen.clear()
+        list(trainer.start(make_members(EQUAL)))
+        assert seen
+        assert all(on == [torch.device("cpu")] for on in seen)
 
 
 def test_bfloat16_comes_near_float32(tiny: ImageData) -> None:
