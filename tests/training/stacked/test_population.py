@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from l2tune.data.folds import Fold
 from l2tune.data.images import ImageData
 from l2tune.errors import TrialFailed
-from l2tune.members import EpochScores, Member
+from l2tune.members import EpochScores, Member, together
 from l2tune.models.registry import make_factory
 from l2tune.penalty.forms import FORMS
 from l2tune.settings import Settings, build
@@ -277,6 +277,28 @@ def test_a_member_that_alone_does_not_fit_fails_its_trial(data: ImageData) -> No
     break_memory(trainer, most=0)
     with pytest.raises(TrialFailed, match=r"out of memory on the device \(CUDA out of memory\.\)"):
         next(trainer.start(make_members(EQUAL)))
+
+
+def test_a_member_that_does_not_fit_beside_others_has_the_memory_to_itself(data: ImageData) -> None:
+    sequential, trainer = make_trainers(data, UNEQUAL, ("flip",), model="linear", epochs=3)
+    trainer.size = 1
+    model, calls = trainer.stacked.model, 0
+
+    def full_once(*words: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 20:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return model(*words, **named)
+
+    trainer.stacked = replace(trainer.stacked, model=full_once)
+    assert_same_training(sequential, trainer, make_members(UNEQUAL))
+
+
+def test_a_trainer_of_one_at_a_time_asks_for_one_strength_at_a_time(data: ImageData) -> None:
+    _, trainer = make_trainers(data, EQUAL, model="linear")
+    alone = PopulationTrainer(trainer.problem, size=1)
+    assert (together(alone), together(trainer)) == (1, 4)
 
 
 def test_images_that_stay_with_the_host_change_nothing(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
