@@ -35,6 +35,7 @@ class Progress:
         dropped: Members that were given up but still take memory.
         epoch: Epochs finished.
         trained: How many batches of the epoch a stream's members have trained on.
+        lowest: Member without a penalty → its lowest validation loss so far.
         draws: Whether the network draws random numbers, as far as is known.
     """
 
@@ -42,10 +43,12 @@ class Progress:
     dropped: set[Member] = field(default_factory=set)
     epoch: int = 0
     trained: dict[StreamKey, int] = field(default_factory=dict)
+    lowest: dict[Member, float] = field(default_factory=dict)
     draws: bool = True
 
     def copy(self) -> Progress:
-        return Progress(dict(self.seconds), set(self.dropped), self.epoch, dict(self.trained), self.draws)
+        copied = dict(self.seconds), set(self.dropped), self.epoch, dict(self.trained), dict(self.lowest)
+        return Progress(*copied, self.draws)
 
 
 class StackedMembers:
@@ -182,12 +185,12 @@ class StackedMembers:
         """
         problem, last = self._problem, epoch == self._problem.epochs
         evaluation = Evaluation(problem, self.state, self._layout)
-        unpenalized = [row for row, member in enumerate(self.members) if member.strength == 0]
         while True:
             try:
                 with self._timed():
                     losses, errors = evaluation.losses_and_errors(sample=not last)
-                    estimates = evaluation.first_estimates(unpenalized, epoch)
+                    lowest = self._lowest([val_loss for _, val_loss in losses])
+                    estimates = evaluation.first_estimates(lowest, epoch)
                     networks = evaluation.networks() if last else {}
                 break
             except Exception as error:
@@ -195,6 +198,7 @@ class StackedMembers:
                     raise
             problem.limits.evaluation_pixels //= 2
             collect(problem.device)
+        self._progress.lowest |= {self.members[row]: losses[row][1] for row in lowest}
         finite = torch.isfinite(self.state["vectors"]["total"]).tolist()
         self.end_epoch()
         found = []
@@ -220,6 +224,16 @@ class StackedMembers:
                 )
             )
         return found
+
+    def _lowest(self, val_losses: Sequence[float]) -> list[int]:
+        """Rows without a penalty whose validation loss is lower than ever: only there the first estimate is asked
+        for, which takes as long as an epoch."""
+        lowest = self._progress.lowest
+        return [
+            row
+            for row, (member, loss) in enumerate(zip(self.members, val_losses, strict=True))
+            if member.strength == 0 and member not in self._progress.dropped and loss < lowest.get(member, math.inf)
+        ]
 
     def _keep(self, rows: Sequence[int]) -> None:
         self.state, self.members = rows_of(self.state, rows), [self.members[row] for row in rows]

@@ -104,8 +104,7 @@ def assert_equal(found: EpochScores, expected: EpochScores, tolerance: float = 1
     assert (found.member, found.epoch, found.diverged) == (expected.member, expected.epoch, expected.diverged)
     for name in ("train_loss", "train_error", "val_loss", "val_error"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=tolerance, nan_ok=True), name
-    if expected.first_estimates:
-        assert found.first_estimates == pytest.approx(expected.first_estimates, rel=1e-8)
+    assert found.first_estimates == pytest.approx(expected.first_estimates, rel=1e-8)
     assert (found.network is None) == (expected.network is None)
     if found.network is not None and expected.network is not None:
         assert found.network.weight_norms == pytest.approx(expected.network.weight_norms, abs=tolerance)
@@ -299,6 +298,25 @@ def test_a_trainer_of_one_at_a_time_asks_for_one_strength_at_a_time(data: ImageD
     _, trainer = make_trainers(data, EQUAL, model="linear")
     alone = PopulationTrainer(trainer.problem, size=1)
     assert (together(alone), together(trainer)) == (1, 4)
+
+
+def test_before_the_last_epoch_members_are_scored_on_their_own_folds_images_alone(data: ImageData) -> None:
+    _, trainer = make_trainers(data, UNEQUAL, model="linear", epochs=2)
+    model, scored = trainer.stacked.model, list[int]()
+
+    def counting(parameters: Any, buffers: Any, images: Tensor, *, training: bool) -> Any:
+        if not training:
+            scored.append(images.shape[1])
+        return model(parameters, buffers, images, training=training)
+
+    trainer.stacked = replace(trainer.stacked, model=counting)
+    run = trainer.start(make_members(UNEQUAL, (0.1, 1.0)))
+    next(run)
+    largest = max(len(fold.sample) + len(fold.validation) for fold in UNEQUAL)
+    assert sum(scored) == largest < IMAGES
+    scored.clear()
+    next(run)
+    assert sum(scored) >= IMAGES
 
 
 def test_images_that_stay_with_the_host_change_nothing(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
