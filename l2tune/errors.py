@@ -75,10 +75,12 @@ LONGEST_MESSAGE = 300
 
 _NO_MEMORY = re.compile(
     r"out of memory|can't allocate memory|cannot allocate memory|not enough memory|unable to allocate"
+    r"|insufficient memory|invalid buffer size"
     r"|bad_alloc|bad allocation|_STATUS_ALLOC_FAILED|could not create a memory object|unable to mmap",
     re.IGNORECASE,
 )
-"""What PyTorch, its libraries, NumPy and C++ say; PyTorch's CPU allocator raises a plain RuntimeError."""
+"""What PyTorch, its libraries, Metal, NumPy and C++ say; PyTorch's allocators for the CPU and MPS raise a plain
+RuntimeError, MPS with `Invalid buffer size` where one tensor is larger than all memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -26,8 +26,15 @@ def augment(batch: Tensor, names: Sequence[str], generator: torch.Generator) -> 
     images = batch.reshape(-1, *batch.shape[-3:])
     if names:
         draws = draw(len(images), images.shape[2], images.shape[3], names, generator)
-        images = move(images, draws.to(batch.device), names)
+        images = move(images, _beside(draws, batch), names)
     return images.reshape(batch.shape)
+
+
+def _beside(draws: Tensor, batch: Tensor) -> Tensor:
+    """On the batch's device; from memory that is not pinned, CUDA would first finish all that it still computes."""
+    if batch.device.type == "cuda" and draws.device.type == "cpu":
+        return draws.pin_memory().to(batch.device, non_blocking=True)
+    return draws.to(batch.device)
 
 
 def draw(count: int, height: int, width: int, names: Sequence[str], generator: torch.Generator) -> Tensor:

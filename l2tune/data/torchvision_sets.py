@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from l2tune.data.cache_folder import cache_folder
 from l2tune.data.images import ImageData, assemble
 from l2tune.errors import UserError
 from l2tune.importing import one_line, user_path
@@ -39,11 +39,7 @@ def data_root(root: str | None) -> Path:
     chosen = root or os.environ.get("L2TUNE_DATA")
     if chosen:
         return user_path(chosen)
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"]) / "l2tune"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "l2tune"
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "l2tune"
+    return cache_folder()
 
 
 def load_torchvision(name: str, root: str | None) -> ImageData:

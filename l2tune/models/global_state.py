@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,19 @@ def kept() -> Iterator[Callable[[], list[str]]]:
                 setting.put(value)
 
 
-def forked_generators() -> AbstractContextManager[None]:
+@contextmanager
+def forked_generators() -> Iterator[None]:
     """torch's global generators are outside as they were, whatever is seeded and drawn inside."""
     used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return torch.random.fork_rng(range(torch.cuda.device_count()) if used else ())
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count()) if used else (), device_type="cuda"):
+            yield
+    finally:
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
+        if not used:  # torch keeps a seed for when CUDA is first used: the one from outside again
+            torch.cuda.manual_seed_all(torch.initial_seed())
 
 
 def set_defaults(*, gradients: bool = True) -> None:

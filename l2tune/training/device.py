@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from l2tune.errors import UserError
+from l2tune.training.arithmetic import cuda_arithmetic
 
 
 def choose_device(name: str) -> torch.device:
@@ -34,6 +38,34 @@ def choose_device(name: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """For people: `cpu`, or the card's name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextmanager
+def on_device(device: torch.device) -> Iterator[None]:
+    """Work on a device: it is the current one inside, for streams and graphs, and computes as a study records it.
+
+    Without this `cuda:1` would have its tensors there, and its streams, graphs and waits on `cuda:0`.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device), cuda_arithmetic():
+        yield
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether a CUDA device computes in bfloat16 itself; one that emulates it (Turing) is slower than with float32."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return False
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device. From the host to CUDA it waits for nothing: memory that can be paged out would."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _is_known(kind: str) -> bool:

@@ -22,7 +22,8 @@ from l2tune.models.registry import ModelFactory
 from l2tune.penalty.forms import l1_ratio_of, make_form
 from l2tune.penalty.weights import Taken, coverage, has_normalization, taken_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
-from l2tune.training.device import choose_device, device_name
+from l2tune.training.arithmetic import CUDA_ARITHMETIC
+from l2tune.training.device import choose_device, device_name, has_native_bfloat16, on_device
 from l2tune.training.draws import initial_model
 from l2tune.training.lambda_max import lambda_max
 from l2tune.training.optimizers import is_adam
@@ -92,7 +93,7 @@ class Problem:
         Raises:
             UserError: There is no such precision.
         """
-        asked = {"auto": self.device.type == "cuda", "float32": False, "bfloat16": True}
+        asked = {"auto": has_native_bfloat16(self.device), "float32": False, "bfloat16": True}
         precision = self.training.precision
         if precision not in asked:
             raise UserError(f"{precision!r} is no precision", "precision", f"known are {', '.join(asked)}")
@@ -169,7 +170,8 @@ class Problem:
         while True:
             batches = zip(torch.split(images, size), torch.split(labels, size), strict=True)
             try:
-                return lambda_max(network, self.multipliers, l1_ratio, batches)
+                with on_device(self.device):
+                    return lambda_max(network, self.multipliers, l1_ratio, batches)
             except Exception as error:
                 if not is_out_of_memory(error):
                     return None  # the network cannot do with zero weights
@@ -186,6 +188,7 @@ class Problem:
         return {
             "device": device_name(self.device),
             "precision": "bfloat16" if self.bfloat16 else str(self.dtype).removeprefix("torch."),
+            "arithmetic": dict(CUDA_ARITHMETIC) if self.device.type == "cuda" else None,
             "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "regularized_parameters": sum(p.numel() for p in self.regularized.values()),

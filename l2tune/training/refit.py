@@ -12,6 +12,7 @@ from torch import nn
 
 from l2tune.errors import UserError, innermost, mend
 from l2tune.members import NetworkState
+from l2tune.training.device import on_device
 from l2tune.training.member_training import MemberTraining
 from l2tune.training.pixels import DeviceImages
 from l2tune.training.problem import Problem
@@ -60,7 +61,8 @@ def train_on_all(
         UserError: Training diverged or raised an error, memory ran out, or the problem cannot be trained.
     """
     try:
-        return _train_on_all(problem, strength, seed, after_epoch)
+        with on_device(problem.device):
+            return _train_on_all(problem, strength, seed, after_epoch)
     except UserError:
         raise
     except Exception as error:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from l2tune.errors import TrialFailed, is_out_of_memory, out_of_memory_line
 from l2tune.members import EpochScores, Member, Run
+from l2tune.training.device import on_device
 from l2tune.training.member_training import MemberTraining
 from l2tune.training.pixels import DeviceImages
 from l2tune.training.problem import Problem
@@ -89,7 +90,7 @@ class SequentialRun:
             raise StopIteration
         self._epoch += 1
         try:
-            with self._threads():
+            with on_device(self._problem.device), self._threads():
                 found = self._train_all(list(self._active))
         except Exception as error:
             if not is_out_of_memory(error):

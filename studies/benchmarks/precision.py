@@ -70,8 +70,8 @@ def page(told: dict[str, Any]) -> str:
         "",
         "`valley` and `everywhere`: the largest difference of the cross-validated loss to that in float32, in "
         f"standard errors of the cross-validation, within one of the lowest mean (wanted: {WANTED:g}) "
-        "and at every λ. `regret`: what the other's best λ loses in float32, in the same unit. A second line in float32 "
-        "tells what other sums alone change.",
+        "and at every λ. `regret`: what the other's best λ loses in float32, in the same unit. A line in float32 tells "
+        "what other sums alone change.",
         "",
         "| recording | again in | standard error (nats) | valley | everywhere | best λ: float32, again | regret |",
         "|---|---|---|---|---|---|---|",

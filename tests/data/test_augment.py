@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from l2tune.data.augment import augment
 
@@ -67,3 +68,12 @@ def test_the_given_batch_is_left_alone():
     before = batch.clone()
     augment(batch, ["flip", "shift"], seeded())
     assert torch.equal(batch, before)
+
+
+def test_draws_go_to_a_card_from_pinned_memory(monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: (pinned.append(tuple(self.shape)), self)[1])
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        found = augment(torch.empty(4, 1, 8, 8, dtype=torch.uint8, device="cuda"), ("flip", "shift"), seeded())
+    assert found.device.type == "cuda"
+    assert pinned == [(4, 3)]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -36,14 +37,15 @@ def recorded():
     return pd.DataFrame(rows)
 
 
-@pytest.fixture(params=["sequential", "population", "function", "replay"])
+@pytest.fixture(params=["sequential", "side by side", "population", "function", "replay"])
 def trainer(request, small):
     """One of each engine. A new engine joins the suite here."""
     if request.param == "function":
         return FunctionTrainer(course, FOLDS, epochs=EPOCHS)
     if request.param == "replay":
         return ReplayTrainer(recorded())
-    engine = {"sequential": SequentialTrainer, "population": PopulationTrainer}[request.param]
+    engines = {"sequential": SequentialTrainer, "population": PopulationTrainer}
+    engine = engines.get(request.param) or partial(SequentialTrainer, side_by_side=2)
     return small.trainer(epochs=EPOCHS, schedule="constant", engine=engine)
 
 

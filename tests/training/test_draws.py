@@ -1,6 +1,7 @@
 """What a seed decides, apart from a training."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -37,6 +38,45 @@ def test_draws_inside_are_the_seeds_and_those_outside_go_on_as_before():
         assert randomness.drawn
     assert torch.equal(*found)
     assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """Seeds of the cards' generators, in the order in which they were given, before CUDA is used for the first time."""
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    return seeds
+
+
+def test_initial_weights_leave_the_cards_generators_as_a_user_had_seeded_them(cards):
+    torch.manual_seed(42)
+    initial_model(factory, SHAPE, CLASSES, 7)
+    assert cards == [42, 7, 42]
+
+
+def test_draws_inside_seed_no_device_but_their_own(cards):
+    with Seeded(7, CPU):
+        pass
+    assert cards == []
+
+
+def test_draws_on_a_card_leave_its_generator_as_it_was(monkeypatch):
+    states, current = {0: torch.tensor([1]), 1: torch.tensor([2])}, []
+
+    @contextmanager
+    def enter(device):
+        current.append(device.index)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", enter)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: states.update({current[-1]: torch.tensor([seed])}))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: states[device.index])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: states.update({device.index: state}))
+    with Seeded(7, torch.device("cuda:1")):
+        assert [int(states[card]) for card in (0, 1)] == [1, 7]
+    assert [int(states[card]) for card in (0, 1)] == [1, 2]
 
 
 def test_it_tells_when_nothing_was_drawn():

@@ -26,6 +26,8 @@ CPU = (
         RuntimeError(CPU),
         RuntimeError("std::bad_alloc"),
         RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)"),
+        RuntimeError("Invalid buffer size: 40.00 GiB"),
+        RuntimeError("Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"),
         RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),

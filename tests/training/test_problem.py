@@ -20,12 +20,16 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
     [
         ("auto", CPU, torch.float32, False),
         ("auto", CUDA, torch.float32, True),
+        ("auto", CUDA, torch.float64, False),
         ("float32", CUDA, torch.float32, False),
         ("bfloat16", CPU, torch.float32, True),
         ("bfloat16", CPU, torch.float64, False),
     ],
 )
-def test_bfloat16_is_for_float32_weights_and_by_default_for_cuda(small, precision, device, dtype, bfloat16):
+def test_bfloat16_is_for_float32_weights_and_by_default_for_cuda(
+    small, monkeypatch, precision, device, dtype, bfloat16
+):
+    monkeypatch.setattr(problems, "has_native_bfloat16", lambda device: device.type == "cuda")
     problem = dataclasses.replace(small.problem(precision=precision, dtype=dtype), device=device)
     assert problem.bfloat16 is bfloat16
 

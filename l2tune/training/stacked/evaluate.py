@@ -1,6 +1,7 @@
 """Scores of stacked networks: what `evaluate` finds for one network, found for all members in one pass.
 
-`forward` maps (N, C, H, W) pixels to (M, N, K) logits, each member's images normalized by its own fold.
+`forward` maps pixels to (M, N, K) logits, each member's images normalized by its own fold: (1, N, C, H, W) that all
+members see, or (S, N, C, H, W), those of each stream.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from l2tune.penalty.forms import along
 
 Forward = Callable[[Tensor], Tensor]
 CountedBatches = Iterable[tuple[Tensor, Tensor, Tensor]]
-"""Pixels (N, C, H, W), labels (N,), and how often each image belongs to each part of each member (M, parts, N)."""
+"""Pixels, labels (N,) or (M, N), and how often each image belongs to each part of each member (M, parts, N)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import torch
 
 from l2tune.errors import is_out_of_memory
 from l2tune.members import EpochScores, Member
+from l2tune.models.registry import first_line
 from l2tune.training.draws import Seeded
 from l2tune.training.stacked.batches import Stream
 from l2tune.training.stacked.capture import Capture, collect
@@ -34,6 +35,7 @@ class Progress:
         dropped: Members that were given up but still take memory.
         epoch: Epochs finished.
         trained: How many batches of the epoch a stream's members have trained on.
+        lowest: Member without a penalty → its lowest validation loss so far.
         draws: Whether the network draws random numbers, as far as is known.
     """
 
@@ -41,10 +43,12 @@ class Progress:
     dropped: set[Member] = field(default_factory=set)
     epoch: int = 0
     trained: dict[StreamKey, int] = field(default_factory=dict)
+    lowest: dict[Member, float] = field(default_factory=dict)
     draws: bool = True
 
     def copy(self) -> Progress:
-        return Progress(dict(self.seconds), set(self.dropped), self.epoch, dict(self.trained), self.draws)
+        copied = dict(self.seconds), set(self.dropped), self.epoch, dict(self.trained), dict(self.lowest)
+        return Progress(*copied, self.draws)
 
 
 class StackedMembers:
@@ -181,12 +185,12 @@ class StackedMembers:
         """
         problem, last = self._problem, epoch == self._problem.epochs
         evaluation = Evaluation(problem, self.state, self._layout)
-        unpenalized = [row for row, member in enumerate(self.members) if member.strength == 0]
         while True:
             try:
                 with self._timed():
                     losses, errors = evaluation.losses_and_errors(sample=not last)
-                    estimates = evaluation.first_estimates(unpenalized, epoch)
+                    lowest = self._lowest([val_loss for _, val_loss in losses])
+                    estimates = evaluation.first_estimates(lowest, epoch)
                     networks = evaluation.networks() if last else {}
                 break
             except Exception as error:
@@ -194,6 +198,7 @@ class StackedMembers:
                     raise
             problem.limits.evaluation_pixels //= 2
             collect(problem.device)
+        self._progress.lowest |= {self.members[row]: losses[row][1] for row in lowest}
         finite = torch.isfinite(self.state["vectors"]["total"]).tolist()
         self.end_epoch()
         found = []
@@ -219,6 +224,16 @@ class StackedMembers:
                 )
             )
         return found
+
+    def _lowest(self, val_losses: Sequence[float]) -> list[int]:
+        """Rows without a penalty whose validation loss is lower than ever: only there the first estimate is asked
+        for, which takes as long as an epoch."""
+        lowest = self._progress.lowest
+        return [
+            row
+            for row, (member, loss) in enumerate(zip(self.members, val_losses, strict=True))
+            if member.strength == 0 and member not in self._progress.dropped and loss < lowest.get(member, math.inf)
+        ]
 
     def _keep(self, rows: Sequence[int]) -> None:
         self.state, self.members = rows_of(self.state, rows), [self.members[row] for row in rows]
@@ -256,16 +271,19 @@ class StackedMembers:
         if not (whole and self._capturing):
             training_step(problem, state, layout, inputs, first, last)
             return
-        self._capture = self._capture or Capture()
+        self._capture = self._capture or Capture(lambda: problem.capture_stream)
         try:
             self._capture.run(
-                lambda given: training_step(problem, state, layout, given, first, last, fused=True), inputs
+                lambda given: training_step(problem, state, layout, given, first, last, fused=True),
+                inputs,
+                list(state["parameters"].values()),
             )
             return
-        except RuntimeError as error:
+        except Exception as error:
             if is_out_of_memory(error) or not self._capture.failed:
                 raise
-            reason = str(error).splitlines()[0]
-        warnings.warn(f"the training step is not captured ({reason})", RuntimeWarning, stacklevel=2)
+            reason = first_line(error)
+        what = f"the training step is not captured but taken kernel by kernel, which is slower ({reason})"
+        warnings.warn(what, RuntimeWarning, stacklevel=2)
         self._capturing, self._capture, problem.limits.captured = False, None, False
         training_step(problem, state, layout, inputs, first, last)

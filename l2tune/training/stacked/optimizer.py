@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ class StackedOptimizer:
         self.adam = is_adam(training.optimizer)
         self.moments = 2 if self.adam else int(training.momentum > 0)
         # of one piece, so that it fails to compile before anything was changed
-        self._fused: Any = torch.compile(_update, fullgraph=True) if compiled else None
+        self._fused: Any = torch.compile(_own(_update), fullgraph=True) if compiled else None
 
     def rates(self, step: int, steps: int) -> tuple[float, float, float]:
         """What a step from 0 to `steps` − 1 needs: learning rate, and what the moments make of it.
@@ -93,7 +94,7 @@ class StackedOptimizer:
             rates: (3, M), as `rates` gives them.
             fused: Use the compiled step, if there is one: each number of members is compiled for once.
         """
-        slopes = _own(gradients)
+        slopes = _apart(gradients)
         momentum = self._training.momentum
         state = [list(of) for of in moments]
         groups, members = _grouped(multipliers, strengths), len(strengths)
@@ -110,6 +111,12 @@ class StackedOptimizer:
                 )
                 self._fused = None
         _update(*arguments)
+
+
+def _own(function: Any) -> Any:
+    """A copy with code of its own: torch compiles the same code eight times at most, and each network's shapes and
+    each form of the penalty take one or two of these."""
+    return FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
 
 
 def _update(
@@ -195,7 +202,7 @@ def _step_sizes(used: list[Tensor], lr: Tensor, first_lr: Tensor, adam: bool) ->
     return used
 
 
-def _own(gradients: Sequence[Tensor]) -> list[Tensor]:
+def _apart(gradients: Sequence[Tensor]) -> list[Tensor]:
     """Each in memory of its own: autograd may give one tensor for two weights, or an expanded one."""
     seen: set[int] = set()
     found = []

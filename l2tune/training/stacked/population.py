@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from l2tune.errors import TrialFailed, is_out_of_memory, out_of_memory_line
 from l2tune.members import EpochScores, Member
+from l2tune.training.device import on_device
 from l2tune.training.problem import Problem
 from l2tune.training.stacked.capture import collect
 from l2tune.training.stacked.members import StackedMembers
@@ -59,15 +60,18 @@ class PopulationTrainer:
         convolution: Convolution = "grouped",
     ) -> None:
         self.problem, self.size, self.convolution = problem, size, convolution
+        if size == 1:
+            self.together = 1
         self.folds, self.epochs = len(problem.folds), problem.training.epochs
         self.test_labels: NDArray[np.int64] | None = problem.test_labels
-        self.stacked = StackedProblem.of(problem, captured=captured, convolution=convolution)
+        with on_device(problem.device):
+            self.stacked = StackedProblem.of(problem, captured=captured, convolution=convolution)
 
     def start(self, members: Sequence[Member]) -> PopulationRun:
         return PopulationRun(self.stacked, members, self.size)
 
     def describe(self) -> Mapping[str, Any]:
-        how = {"convolution": self.convolution, "captured": self.stacked.limits.captured}
+        how = {"members": self.size, "convolution": self.convolution, "captured": self.stacked.limits.captured}
         return {"engine": self.engine, **self.problem.describe(), **how}
 
 
@@ -87,7 +91,8 @@ class PopulationRun:
 
     def __next__(self) -> Sequence[EpochScores]:
         try:
-            return self._next()
+            with on_device(self._problem.device):
+                return self._next()
         except Exception as error:  # also where members are begun, left out, or split
             if not is_out_of_memory(error):
                 raise
@@ -116,10 +121,12 @@ class PopulationRun:
         self._populations = []
         while queue:
             population = queue.pop(0)
-            scores = self._advance(population)
-            if scores is None:  # out of memory: two halves go on where the whole stopped
-                queue[:0] = population.split()
+            scores = self._advance(population, alone=self._parking or not (self._populations or queue))
+            if scores is None:  # out of memory: two halves go on where the whole stopped, and the others make room
+                for each in (population, *self._populations, *queue):
+                    each.park()
                 self._parking = True
+                queue[:0] = population.split() if len(population.members) > 1 else [population]
                 continue
             found += scores
             population.drop([s.member for s in scores if s.diverged])
@@ -130,8 +137,12 @@ class PopulationRun:
             self._populations = []
         return sorted(found, key=lambda scores: self._order[scores.member])
 
-    def _advance(self, population: StackedMembers) -> list[EpochScores] | None:
-        """Train and score an epoch; None if the device ran out of memory."""
+    def _advance(self, population: StackedMembers, *, alone: bool) -> list[EpochScores] | None:
+        """Train and score an epoch; None if the device ran out of memory and something can be done about it.
+
+        Args:
+            alone: Whether no other population takes memory of the device.
+        """
         try:
             population.unpark()
             population.train_epoch()
@@ -139,7 +150,7 @@ class PopulationRun:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            if len(population.members) == 1:
+            if alone and len(population.members) == 1:
                 raise TrialFailed(out_of_memory_line(error)) from error
         return None
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from l2tune.training.device import send
 from l2tune.training.pixels import DeviceImages
 from l2tune.training.problem import Problem
 from l2tune.training.stacked.batches import Stream
@@ -63,7 +66,8 @@ class StackedProblem:
     resident: bool
     seen: Tensor
     limits: Limits
-    _counted: dict[tuple[int, bool], Tensor] = field(default_factory=dict, init=False, repr=False)
+    _counted: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _followed: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, problem: Problem, *, captured: bool = True, convolution: Convolution = "grouped") -> StackedProblem:
@@ -106,6 +110,11 @@ class StackedProblem:
     def batch_size(self) -> int:
         return self.whole.training.batch_size
 
+    @cached_property
+    def capture_stream(self) -> Any:
+        """On which steps are captured: one for all, for cuBLAS keeps memory for every stream it has seen."""
+        return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+
     def pixels(self, indices: Tensor) -> Tensor:
         """Training images (…) → (…, C, H, W) uint8 on the device."""
         images, flat = self.source.images, indices.flatten()
@@ -117,16 +126,31 @@ class StackedProblem:
             found = found.to(self.device, non_blocking=True)
         return found.view(*indices.shape, *images.shape[1:])
 
-    def counts(self, fold: int, *, sample: bool) -> Tensor:
-        """(2, images in any fold): how often each is in the training part (or its sample) and the validation part."""
-        key = fold, sample
-        if key not in self._counted:
+    def counts(self, fold: int) -> Tensor:
+        """(2, images in any fold): how often each is in the training part and in the validation part."""
+        if fold not in self._counted:
+            split, length = self.whole.folds[fold], int(self.seen[-1]) + 1
+            both = [np.bincount(part, minlength=length) for part in (split.train, split.validation)]
+            self._counted[fold] = torch.from_numpy(np.stack(both))[:, self.seen].to(self.device, torch.float32)
+        return self._counted[fold]
+
+    def followed(self, fold: int) -> tuple[Tensor, Tensor]:
+        """What a learning curve is made of: the sample of the training part and the validation part.
+
+        Returns:
+            (n,) indices of the images, where the pixels lie, and (2, n) which part each is of, on the device.
+        """
+        if fold not in self._followed:
             split = self.whole.folds[fold]
-            length = int(self.seen[-1]) + 1
-            train = split.sample if sample else split.train
-            both = [np.bincount(part, minlength=length) for part in (train, split.validation)]
-            self._counted[key] = torch.from_numpy(np.stack(both))[:, self.seen].to(self.device, torch.float32)
-        return self._counted[key]
+            indices = torch.from_numpy(np.concatenate([split.sample, split.validation]))
+            first = torch.arange(len(indices), device=self.device) < len(split.sample)
+            place = self.source.images.device
+            self._followed[fold] = indices.to(place), torch.stack([first, ~first]).float()
+        return self._followed[fold]
+
+    @cached_property
+    def seen_on_device(self) -> Tensor:
+        return self.seen.to(self.device)
 
     def stream(self, fold: int, seed: int) -> Stream:
         """What the members of a fold and seed see."""
@@ -163,10 +187,10 @@ class Tables:
                 rates[batch, :, row] = torch.tensor(
                     problem.optimizer.rates(step, stream.batches * problem.epochs), dtype=torch.float64
                 )
-        self._rates = rates.to(device, problem.whole.dtype)
+        self._rates = send(rates.to(problem.whole.dtype), device)
         self._order = order
-        self._device_order = order.to(device)
-        self._draws = draws.to(device)
+        self._device_order = send(order, device)
+        self._draws = send(draws, device)
 
     def batch(self, batch: int, size: int, first: int, last: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pixels (S, N, C, H, W), labels (S, N), draws (S, N, 3) and rates (3, S) of some streams' batch."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from l2tune.members import NetworkState
 from l2tune.penalty.forms import first_estimates
+from l2tune.training.device import send
 from l2tune.training.network_state import GRADIENT_IMAGES, describe_network, transposed_groups
 from l2tune.training.stacked import evaluate
 from l2tune.training.stacked.layout import Layout
@@ -32,7 +34,7 @@ class Evaluation:
         Args:
             sample: Whether only a sample of the training parts counts.
         """
-        return evaluate.losses_and_errors(self._logits(), self._counted(sample=sample)).means()
+        return evaluate.losses_and_errors(self._logits(), self._followed() if sample else self._counted()).means()
 
     def first_estimates(self, rows: Sequence[int], epoch: int) -> dict[int, dict[str, float]]:
         """Row → form of the penalty → the λ at which it would balance the training images.
@@ -61,7 +63,7 @@ class Evaluation:
         """Row → what its network is like, with its scores on the test images."""
         test, size = self.problem.test, self._batch_size()
         labels = test.labels.cpu().numpy()
-        log_p = evaluate.log_probabilities(self._logits(), torch.split(test.images, size)).numpy()
+        log_p = evaluate.log_probabilities(self._logits(), torch.split(test.images[None], size, dim=1)).numpy()
         every = -(-len(labels) // GRADIENT_IMAGES)
         which = self.layout.stream_of
         some: Iterable[tuple[Tensor, Tensor]] = (
@@ -93,10 +95,10 @@ class Evaluation:
     def _logits(
         self, rows: Sequence[int] | None = None, weights: Mapping[str, Tensor] | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Pixels (N, C, H, W) → (M, N, K) logits of some members, with other weights if given."""
+        """Pixels (S or 1, N, C, H, W) → (M, N, K) logits of some members, with other weights if given."""
         network = self._network(rows, weights)
         which = self._streams(rows)
-        return lambda pixels: network(self.layout.normalized(pixels[None])[which])
+        return lambda pixels: network(self.layout.normalized(pixels)[which])
 
     def _network(
         self, rows: Sequence[int] | None = None, weights: Mapping[str, Tensor] | None = None
@@ -109,17 +111,26 @@ class Evaluation:
         everything = parameters | frozen | dict(weights or {})
         return lambda images: self.problem.model(everything, buffers, images, training=False)[0]
 
-    def _counted(
-        self, rows: Sequence[int] | None = None, *, sample: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """All images of any fold, batch by batch; of the training parts only a sample counts if asked."""
+    def _counted(self, rows: Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """All images of any fold, batch by batch, the same for all members."""
         problem, which = self.problem, self._streams(rows)
-        counts = torch.stack([problem.counts(stream.fold, sample=sample) for stream in self.layout.streams])
-        place = 0  # in the images of any fold, counts' last dimension
-        for indices in torch.split(problem.seen, self._batch_size()):
-            part = counts[:, :, place : place + len(indices)][which]
-            place += len(indices)
-            yield problem.pixels(indices), problem.source.labels[indices.to(problem.device)], part
+        counts = torch.stack([problem.counts(stream.fold) for stream in self.layout.streams])
+        here, size = problem.seen_on_device, self._batch_size()
+        for place in range(0, len(here), size):  # in the images of any fold, counts' last dimension
+            batch = slice(place, place + size)
+            pixels = problem.pixels((here if problem.resident else problem.seen)[batch])
+            yield pixels[None], problem.source.labels[here[batch]], counts[:, :, batch][which]
+
+    def _followed(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """What learning curves are made of, batch by batch; every member has its own fold's images."""
+        problem, which, size = self.problem, self._streams(None), self._batch_size()
+        found = [problem.followed(stream.fold) for stream in self.layout.streams]
+        indices = pad_sequence([of for of, _ in found], batch_first=True)  # (S, N)
+        counts = pad_sequence([parts.T for _, parts in found], batch_first=True).mT  # (S, 2, N), 0 where nothing is
+        labels = problem.source.labels[send(indices, problem.device)]  # (S, N)
+        for place in range(0, indices.shape[1], size):
+            batch = slice(place, place + size)
+            yield problem.pixels(indices[:, batch]), labels[:, batch][which], counts[:, :, batch][which]
 
     def _streams(self, rows: Sequence[int] | None) -> Tensor:
         """Which stream each of the rows sees."""

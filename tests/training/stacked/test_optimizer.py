@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from l2tune.penalty.forms import FORMS
 from l2tune.settings import build
@@ -41,10 +44,46 @@ def test_a_row_of_the_stacked_optimizer_is_torch_optim(optimizer: str, form: str
             torch.testing.assert_close(ours[row] - before[row], change, rtol=1e-10, atol=1e-12)
 
 
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """torch.compile without the compiler: what it traced runs as it is; how many graphs there are."""
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **how: compile_(function, backend="eager", **how))
+    torch._dynamo.reset()
+    counters.clear()
+    return lambda: int(counters["stats"]["unique_graphs"])
+
+
+def fused_step(stacked: StackedOptimizer, members: int, units: int = 4) -> list[torch.Tensor]:
+    """One compiled step of members of a layer of so many units; the weights after it."""
+    weights = [torch.ones(members, units, 5), torch.ones(members, units)]
+    moments = [[torch.zeros_like(w) for w in weights] for _ in range(stacked.moments)]
+    rates = torch.full((3, members), 0.1)
+    slopes = [0.5 * w for w in weights]
+    stacked.step(weights, slopes, moments, [True, False], rates[0], rates, fused=True)
+    return weights
+
+
+def test_a_process_may_train_any_number_of_networks_with_a_compiled_step(traced: Callable[[], int]) -> None:
+    settings = build({"optimizer": "adam"})
+    for units in range(2, 14):  # torch compiles the same code eight times; a warning is an error here
+        compiled = StackedOptimizer(settings.training, settings.penalty, compiled=True)
+        plain = StackedOptimizer(settings.training, settings.penalty)
+        for ours, golden in zip(fused_step(compiled, 3, units), fused_step(plain, 3, units), strict=True):
+            torch.testing.assert_close(ours, golden)
+    assert traced() == 12
+
+
+def test_members_that_leave_one_by_one_compile_the_step_three_times_at_most(traced: Callable[[], int]) -> None:
+    settings = build({"optimizer": "adam"})
+    stacked = StackedOptimizer(settings.training, settings.penalty, compiled=True)
+    for members in range(12, 0, -1):
+        fused_step(stacked, members)
+    assert 1 <= traced() <= 3  # as they are first, for any number, and for one
+
+
 @pytest.mark.long
 def test_dropping_members_one_by_one_compiles_the_step_twice_at_most() -> None:
-    from torch._dynamo.utils import counters
-
     settings = build({"optimizer": "adam"})
     stacked = StackedOptimizer(settings.training, settings.penalty, compiled=True)
     torch._dynamo.reset()

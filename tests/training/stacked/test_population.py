@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +16,14 @@ from torch import Tensor, nn
 from l2tune.data.folds import Fold
 from l2tune.data.images import ImageData
 from l2tune.errors import TrialFailed
-from l2tune.members import EpochScores, Member
+from l2tune.members import EpochScores, Member, together
 from l2tune.models.registry import make_factory
 from l2tune.penalty.forms import FORMS
 from l2tune.settings import Settings, build
+from l2tune.training import sequential
 from l2tune.training.problem import Problem
 from l2tune.training.sequential import SequentialRun, SequentialTrainer
+from l2tune.training.stacked import population
 from l2tune.training.stacked.model import StackedModel
 from l2tune.training.stacked.population import PopulationRun, PopulationTrainer
 
@@ -279,6 +282,47 @@ def test_a_member_that_alone_does_not_fit_fails_its_trial(data: ImageData) -> No
         next(trainer.start(make_members(EQUAL)))
 
 
+def test_a_member_that_does_not_fit_beside_others_has_the_memory_to_itself(data: ImageData) -> None:
+    sequential, trainer = make_trainers(data, UNEQUAL, ("flip",), model="linear", epochs=3)
+    trainer.size = 1
+    model, calls = trainer.stacked.model, 0
+
+    def full_once(*words: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 20:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return model(*words, **named)
+
+    trainer.stacked = replace(trainer.stacked, model=full_once)
+    assert_same_training(sequential, trainer, make_members(UNEQUAL))
+
+
+def test_a_trainer_of_one_at_a_time_asks_for_one_strength_at_a_time(data: ImageData) -> None:
+    _, trainer = make_trainers(data, EQUAL, model="linear")
+    alone = PopulationTrainer(trainer.problem, size=1)
+    assert (together(alone), together(trainer)) == (1, 4)
+
+
+def test_before_the_last_epoch_members_are_scored_on_their_own_folds_images_alone(data: ImageData) -> None:
+    _, trainer = make_trainers(data, UNEQUAL, model="linear", epochs=2)
+    model, scored = trainer.stacked.model, list[int]()
+
+    def counting(parameters: Any, buffers: Any, images: Tensor, *, training: bool) -> Any:
+        if not training:
+            scored.append(images.shape[1])
+        return model(parameters, buffers, images, training=training)
+
+    trainer.stacked = replace(trainer.stacked, model=counting)
+    run = trainer.start(make_members(UNEQUAL, (0.1, 1.0)))
+    next(run)
+    largest = max(len(fold.sample) + len(fold.validation) for fold in UNEQUAL)
+    assert sum(scored) == largest < IMAGES
+    scored.clear()
+    next(run)
+    assert sum(scored) >= IMAGES
+
+
 def test_images_that_stay_with_the_host_change_nothing(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     sequential, trainer = make_trainers(data, UNEQUAL, ("shift",), model="linear", epochs=2)
     empty = torch.empty
@@ -292,6 +336,37 @@ def test_a_step_that_cannot_be_captured_is_taken_uncaptured(data: ImageData) -> 
     trainer.stacked.limits.captured = True  # on a device that has no graphs
     with pytest.warns(RuntimeWarning, match="the training step is not captured"):
         assert_same_training(sequential, trainer, make_members(UNEQUAL))
+
+
+def test_everything_on_a_device_is_done_with_it_as_the_current_one(
+    data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside: list[torch.device] = []
+
+    @contextmanager
+    def enter(device: torch.device) -> Iterator[None]:
+        inside.append(device)
+        yield
+        inside.pop()
+
+    monkeypatch.setattr(population, "on_device", enter)
+    monkeypatch.setattr(sequential, "on_device", enter)
+    seen = []
+
+    class Looking(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(list(inside))
+            return super().forward(images.flatten(1))
+
+    def factory(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        return Looking(math.prod(shape), classes)
+
+    trainers = make_trainers(data, EQUAL, factory=factory, epochs=1)
+    for trainer in trainers:
+        seen.clear()
+        list(trainer.start(make_members(EQUAL)))
+        assert seen
+        assert all(on == [torch.device("cpu")] for on in seen)
 
 
 def test_bfloat16_comes_near_float32(tiny: ImageData) -> None:
