@@ -42,6 +42,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
+from judge import claims_gain, judged
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import spearmanr
@@ -268,6 +269,8 @@ class Outcome:
         range: Of λ.
         costs, choices, gains: After each trial, the fits spent, the λ that would be chosen then, and its gain.
         test_gain, regret: Of the last choice.
+        study: Of a search by Optuna, until it is judged.
+        claims_gain: Whether l2tune's verdict on it is that λ > 0 measurably helps; None without a study.
         pruned_best: Whether the tried λ nearest to the best was pruned.
         settled: Fits when the answer was settled; the rest completes folds.
         seconds: Of the strategy itself.
@@ -284,6 +287,8 @@ class Outcome:
     regret: float = np.nan
     interval: tuple[float, float] | None = None
     covered: bool | None = None
+    study: optuna.Study | None = None
+    claims_gain: bool | None = None
     pruned_best: bool = False
     settled: float | None = None
     seconds: float = 0.0
@@ -354,6 +359,7 @@ def by_optuna(sampler: str, pruner: str, *, estimate: bool = True, **settings: A
         run_search(
             study, objective, Budget(given.search.trials), settle=StopWhenSettled() if ours else None, on_trial=note
         )
+        outcome.study = study
         fitted = fit_curve(observations(study))
         if ours and fitted is not None:
             outcome.interval = fitted.interval
@@ -436,7 +442,8 @@ def search(source: Path | str, metric: str, strategy: str, seed: int, disguise: 
     began = time.perf_counter()
     STRATEGIES[strategy](recording, seed, outcome)
     outcome.seconds = round(time.perf_counter() - began, 3)
-    outcome.judge(recording)
+    outcome.judge(judged(source, recording))
+    outcome.claims_gain, outcome.study = claims_gain(outcome.study), None
     return outcome
 
 
