@@ -32,7 +32,7 @@ class Draw:
     """
 
     count: int = 1000
-    judges: int = 10_000
+    judges: int = 6000
     wrong: float = 0.0
     decline: float = 1.0
     side: int | None = None

@@ -40,42 +40,52 @@ CIFAR10 = {"data": CIFAR, "image_size": 16, "device": "cpu", "precision": "float
 
 RECORDINGS: dict[str, tuple[dict[str, Any], Draw, list[float]]] = {
     "mnist-1000-wrong15-adam": (
-        MNIST | {"optimizer": "adam", "lr": 2e-3, "epochs": 20},
+        MNIST | {"optimizer": "adam", "lr": 3e-3, "epochs": 20},
+        Draw(wrong=0.15, side=8),
+        log_grid(3e-5, 1e-1, 12),
+    ),
+    "mnist-1000-wrong15-linear": (
+        MNIST | {"model": "linear", "optimizer": "adam", "lr": 1e-2, "epochs": 30},
         Draw(wrong=0.15, side=14),
-        log_grid(1e-5, 3e-1, 14),
+        log_grid(1e-4, 1.0, 14),
+    ),
+    "mnist-1000-tiny-sgd": (
+        MNIST | {"optimizer": "sgd", "lr": 0.05, "epochs": 8},
+        Draw(side=8),
+        log_grid(1e-6, 3e-2, 12),
     ),
     "mnist-1000-wrong20-sgd": (
-        MNIST | {"optimizer": "sgd", "lr": 0.05, "epochs": 25},
-        Draw(wrong=0.2, side=14),
-        log_grid(1e-5, 3e-1, 14),
+        MNIST | {"optimizer": "sgd", "lr": 0.1, "epochs": 16},
+        Draw(wrong=0.2, side=8),
+        log_grid(1e-4, 1e-1, 12),
+    ),
+    "mnist-1000-unbalanced-linear": (
+        MNIST | {"model": "linear", "optimizer": "sgd", "lr": 0.1, "epochs": 30},
+        Draw(wrong=0.1, decline=0.75, side=14),
+        log_grid(1e-4, 1.0, 14),
     ),
     "mnist-1000-wrong15-adamw": (
-        MNIST | {"optimizer": "adamw", "lr": 2e-3, "epochs": 20},
-        Draw(wrong=0.15, side=14),
-        log_grid(1e-2, 30.0, 13),
+        MNIST | {"optimizer": "adamw", "lr": 3e-3, "epochs": 16},
+        Draw(wrong=0.15, side=8),
+        log_grid(3e-2, 30.0, 12),
     ),
-    "mnist-1000-unbalanced-sgd": (
-        MNIST | {"optimizer": "sgd", "lr": 0.05, "epochs": 25},
-        Draw(wrong=0.1, decline=0.75, side=14),
-        log_grid(1e-5, 3e-1, 14),
+    "mnist-1000-clean-adam": (
+        MNIST | {"optimizer": "adam", "lr": 1e-3, "epochs": 6},
+        Draw(side=8),
+        log_grid(1e-6, 1e-1, 13),
+    ),
+    "cifar10-1000-linear": (
+        CIFAR10 | {"model": "linear", "augment": ("flip",), "optimizer": "adam", "lr": 3e-3, "epochs": 30},
+        Draw(),
+        log_grid(1e-4, 1.0, 14),
     ),
     "cifar10-1000-resnet-augmented": (
         CIFAR10 | {"model": "small_resnet", "augment": ("flip", "shift"), "lr": 0.1, "epochs": 20, "batch_size": 64},
         Draw(),
-        log_grid(1e-4, 1e-1, 13),
-    ),
-    "mnist-1000-clean-adam": (
-        MNIST | {"optimizer": "adam", "lr": 1e-3, "epochs": 6},
-        Draw(side=14),
-        log_grid(1e-6, 1e-1, 13),
-    ),
-    "mnist-1000-tiny-sgd": (
-        MNIST | {"optimizer": "sgd", "lr": 0.05, "epochs": 10},
-        Draw(side=8),
-        log_grid(1e-6, 3e-2, 13),
+        log_grid(1e-4, 1e-1, 12),
     ),
 }
-"""Name → settings, images, and the λ > 0. The last two are flat but for the rise."""
+"""Name → settings, images, and the λ > 0. Those of clean MNIST are flat but for the rise."""
 
 
 class JudgedProblem(Problem):
