@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import optuna
 from recording import Recording
 
 STRENGTHS = 15
@@ -20,6 +21,8 @@ class Outcome:
         range: Of λ.
         costs, choices, gains: After each trial, the fits spent, the λ that would be chosen then, and its gain.
         test_gain, regret: Of the last choice.
+        study: Of a search by Optuna, until it is judged.
+        claims_gain: Whether l2tune's verdict on it is that λ > 0 measurably helps; None without a study.
         pruned_best: Whether the tried λ nearest to the best was pruned.
         settled: Fits when the answer was settled; the rest completes folds.
         seconds: Of the strategy itself.
@@ -36,6 +39,8 @@ class Outcome:
     regret: float = np.nan
     interval: tuple[float, float] | None = None
     covered: bool | None = None
+    study: optuna.Study | None = None
+    claims_gain: bool | None = None
     pruned_best: bool = False
     settled: float | None = None
     seconds: float = 0.0

@@ -78,7 +78,7 @@ def record(name: str, settings: dict[str, Any], strengths: list[float], folder: 
     for strength in [0.0, *strengths]:
         for fold in range(trainer.folds):
             for scores in trainer.start([make_member(0, strength, fold)]):
-                epochs.append(_row(scores[0], form))
+                epochs.append(score_row(scores[0], form))
                 if scores[0].network is not None:
                     network = scores[0].network
                     head = {"lambda": strength, "fold": fold}
@@ -86,16 +86,22 @@ def record(name: str, settings: dict[str, Any], strengths: list[float], folder: 
                     tests.append(head | scored)
         print(f"{name}: λ = {strength:.3g} done after {time.perf_counter() - began:.0f} s", flush=True)
     folder.mkdir(exist_ok=True)
-    text = io.StringIO()
-    pd.DataFrame(epochs).to_csv(text, index=False, float_format="%.7g")
-    (folder / f"{name}.csv.gz").write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+    write_epochs(folder / f"{name}.csv.gz", epochs)
     pd.DataFrame(tests).to_csv(folder / f"{name}.test.csv", index=False, float_format="%.7g")
 
 
-def _row(scores: EpochScores, form: str) -> dict[str, Any]:
+def score_row(scores: EpochScores, form: str) -> dict[str, Any]:
+    """A row of the table that searches replay."""
     names = ("epoch", "train_loss", "train_error", "val_loss", "val_error")
     head = {"lambda": scores.member.strength, "fold": scores.member.fold}
     return head | {n: getattr(scores, n) for n in names} | {"first_estimate": scores.first_estimates.get(form)}
+
+
+def write_epochs(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Write that table, the same bytes for the same rows."""
+    text = io.StringIO()
+    pd.DataFrame(rows).to_csv(text, index=False, float_format="%.7g")
+    file.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+from judge import claims_gain, judged
 from outcome import Outcome
 from picture import draw
 from recording import DISGUISES, Recording, rank_correlations
@@ -63,7 +64,8 @@ def search(source: Path | str, metric: str, strategy: str, seed: int, disguise: 
     began = time.perf_counter()
     STRATEGIES[strategy](recording, seed, outcome)
     outcome.seconds = round(time.perf_counter() - began, 3)
-    outcome.judge(recording)
+    outcome.judge(judged(source, recording))
+    outcome.claims_gain, outcome.study = claims_gain(outcome.study), None
     return outcome
 
 

@@ -70,6 +70,7 @@ def by_optuna(sampler: str, pruner: str, *, estimate: bool = True, **settings: A
         run_search(
             study, objective, Budget(given.search.trials), settle=StopWhenSettled() if ours else None, on_trial=note
         )
+        outcome.study = study
         fitted = fit_curve(observations(study))
         if ours and fitted is not None:
             outcome.interval = fitted.interval

@@ -1,0 +1,131 @@
+"""What searches by error find, judged by thousands of images that they do not see: replays of `recordings/judged`.
+
+    python studies/benchmarks/judged_searches.py                                     # l2tune and "gp, none"
+    python studies/benchmarks/judged_searches.py --only l2tune "tpe, median" --seeds 40 --metric loss
+
+Regret is by how much the chosen λ is worse than the best λ recorded, by the judge: in standard errors of the
+cross-validation at that λ, and in the metric. An interval covers if some λ in it cannot be told from the best by the
+judge. Gain is the share of the judge's fall. Where that is flat, less than three of its standard errors, there is none:
+there it counts how often a search claims one. `λ > 0` is the share of searches that choose one, `claims` of those on
+whose study l2tune's verdict is that it measurably helps.
+
+Writes `results/judged-METRIC.json` and `.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from judge import Judge, Judged
+from search import STRATEGIES, Outcome, Recording, search
+
+HERE = Path(__file__).parent
+JUDGED = HERE / "recordings" / "judged"
+
+
+def about_recording(source: Path, metric: str) -> dict[str, Any]:
+    """How much there is to find, and how well that is known."""
+    recording = Recording(source, metric)
+    judge = Judge.read(source.parent, recording.name, metric)
+    assert judge is not None
+    last = float(judge.strengths[-1])
+    return {
+        "recording": recording.name,
+        "at 0": judge.score(0.0),
+        "best": judge.score(judge.best),
+        "best λ": judge.best,
+        "fall": judge.fall,
+        "± fall": judge.standard_error(0.0, judge.best),
+        "rise": judge.score(last) - judge.score(judge.best),
+        "± rise": judge.standard_error(last, judge.best),
+        "flat": judge.is_flat,
+        "± validation": Judged(recording, judge).standard_error,
+    }
+
+
+def summarize(outcomes: Sequence[Outcome], error_of: dict[str, float]) -> pd.DataFrame:
+    """One row per recording and strategy.
+
+    Args:
+        error_of: Recording → the unit of regret, in the metric.
+    """
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.recording, outcome.strategy), []).append(outcome)
+    return pd.DataFrame(
+        [
+            {
+                "recording": recording,
+                "strategy": strategy,
+                "within 1 se": np.mean([o.regret <= 1 for o in group]),
+                "regret": np.mean([o.regret for o in group]),
+                "worst": max(o.regret for o in group),
+                "in the metric": np.mean([o.regret for o in group]) * error_of[recording],
+                "coverage": np.nan if group[0].covered is None else np.mean([o.covered for o in group]),
+                "gain": np.mean([o.gains[-1] for o in group]),
+                "fits": np.median([o.costs[-1] for o in group]),
+                "λ > 0": np.mean([o.choices[-1] > 0 for o in group]),
+                "claims": np.nan if group[0].claims_gain is None else np.mean([o.claims_gain for o in group]),
+            }
+            for (recording, strategy), group in groups.items()
+        ]
+    )
+
+
+def _table(rows: pd.DataFrame) -> str:
+    lines = ["| " + " | ".join(rows.columns) + " |", "|---" * len(rows.columns) + "|"]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    return "" if np.isnan(value) else f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--name", nargs="*", help="only these recordings")
+    parser.add_argument("--only", nargs="*", choices=list(STRATEGIES), default=["l2tune", "gp, none"])
+    parser.add_argument("--metric", choices=["loss", "error"], default="error")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    given = parser.parse_args()
+    sources = [f for f in sorted(JUDGED.glob("*.csv.gz")) if not given.name or f.name[:-7] in given.name]
+    recordings = pd.DataFrame([about_recording(source, given.metric) for source in sources])
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(search, source, given.metric, strategy, seed)
+            for source in sources
+            for strategy in given.only
+            for seed in range(given.seeds)
+        ]
+        outcomes = [job.result() for job in jobs]
+    table = summarize(outcomes, dict(zip(recordings["recording"], recordings["± validation"], strict=True)))
+    today = datetime.date.today().isoformat()
+    content = {"date": today, "metric": given.metric, "seeds": given.seeds}
+    content |= {"recordings": json.loads(recordings.to_json(orient="records"))}
+    content |= {"table": json.loads(table.to_json(orient="records"))}
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / f"judged-{given.metric}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
+    head = f"# Searches by {given.metric}, judged by images they do not see, {given.seeds} seeds each, {today}"
+    text = f"{head}\n\n## Recordings\n\n{_table(recordings)}\n\n## Searches\n\n{_table(table)}\n"
+    (given.out / f"judged-{given.metric}.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
