@@ -88,13 +88,14 @@ class _Trial:
         training = problem.training.model_copy(update=given)
         short = replace(problem, data=some, folds=[Fold(everything, everything)], training=training)
         source = DeviceImages.of(some.images, some.labels, problem.device)
+        self._problem = short
         self._network = MemberTraining(short, source, everything, short.normalization(0), 0.0, seed=0)
         self._in_one_thread(lambda: self._take(1))  # warms up
 
     @property
     def draws(self) -> bool:
         """Whether the network draws random numbers in training."""
-        return self._network.draws
+        return self._problem.draws
 
     def seconds_beside(self, other: _Trial) -> float:
         """Of a step, as a share of the other's: the least of three turns."""

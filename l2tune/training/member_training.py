@@ -62,7 +62,7 @@ class MemberTraining:
         *,
         halt: threading.Event | None = None,
     ) -> None:
-        self._halt = halt
+        self._halt, self._problem = halt, problem
         self._source, self._normalization, self._training = source, normalization, problem.training
         self._augmentations, self._autocast, self._seed = problem.augment, problem.bfloat16, seed
         self._penalty = problem.penalty
@@ -75,8 +75,6 @@ class MemberTraining:
         self._optimizer = RegularizedOptimizer(self.model, strength, problem.training, problem.penalty)
         self._generator = torch.Generator().manual_seed(seed)
         self._batches = batch_count(len(train), problem.training.batch_size)
-        self.draws = True
-        """Whether the network draws random numbers in training; the first epoch tells."""
         self._most = 2048
         """Images of an evaluation batch at most; fewer once memory did not suffice."""
         self._remembered: tuple[Mapping[str, Tensor], Sequence[Factor]] | None = None
@@ -99,7 +97,8 @@ class MemberTraining:
                 step = self.epoch * self._batches + batch
                 self._optimizer.step(loss, learning_rate(self._training.schedule, step, steps, self._training.lr))
                 total += loss.detach()
-        self.draws = randomness is not None and randomness.drawn
+        if randomness is not None:
+            self._problem.note_draws(randomness.drawn)
         self.epoch += 1
         finite = bool(torch.isfinite(total))  # the one wait for the device in an epoch
         self.seconds += time.perf_counter() - began
@@ -201,4 +200,5 @@ class MemberTraining:
         Whether the network draws at all, the first epoch tells: functional dropout has no module to look for. One
         that does not draw leaves the global generator to other threads.
         """
-        return Seeded(self._seed + 1_000_003 * (self.epoch + 1), self.device) if self.draws else nullcontext()
+        seed = self._seed + 1_000_003 * (self.epoch + 1)
+        return Seeded(seed, self.device) if self._problem.draws else nullcontext()

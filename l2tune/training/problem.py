@@ -58,6 +58,7 @@ class Problem:
     augment: Sequence[str] = ()
     device: torch.device = field(default_factory=lambda: choose_device("auto"))
     dtype: torch.dtype = torch.float32
+    _drew: set[bool] = field(default_factory=set, init=False, repr=False)
     _normalizations: dict[int, Normalization] = field(default_factory=dict, init=False, repr=False)
 
     def check(self) -> None:
@@ -98,6 +99,15 @@ class Problem:
         if precision not in asked:
             raise UserError(f"{precision!r} is no precision", "precision", f"known are {', '.join(asked)}")
         return asked[precision] and self.dtype == torch.float32
+
+    @property
+    def draws(self) -> bool:
+        """Whether the network draws random numbers in training, or may: a member's first epoch tells."""
+        return self._drew != {False}
+
+    def note_draws(self, drew: bool) -> None:
+        """Note whether a member drew any in an epoch."""
+        self._drew.add(drew)
 
     @cached_property
     def network(self) -> nn.Module:
