@@ -6,7 +6,7 @@ parameters (`BlackBoxFacade`): eight points of a Sobol sequence, then the highes
 process, one in twelve at random. A process is fitted to every fold's score as such, for instances without features
 differ by noise to it.
 
-Written anew rather than imported: the package brings 30 others (dask among them) and takes 4 seconds a search. Left out
+Written anew rather than imported: the package brings 30 others (dask among them) and takes seconds a search. Left out
 are its priors on the process's hyperparameters, and doubling: SMAC runs a challenger on 1, then 2, then 4 folds, but
 looks after each; with one challenger at a time that is one fold after the other.
 
