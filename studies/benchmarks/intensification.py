@@ -6,9 +6,12 @@ parameters (`BlackBoxFacade`): eight points of a Sobol sequence, then the highes
 process, one in twelve at random. A process is fitted to every fold's score as such, for instances without features
 differ by noise to it.
 
-Written anew rather than imported: the package brings 30 others (dask among them) and takes 4 seconds a search. Left out
+Written anew rather than imported: the package brings 30 others (dask among them) and takes seconds a search. Left out
 are its priors on the process's hyperparameters, and doubling: SMAC runs a challenger on 1, then 2, then 4 folds, but
-looks after each; with one challenger at a time that is one fold after the other.
+looks after each; with one challenger at a time that is one fold after the other. SMAC 2.4.1 itself, asked and told
+beside this by loss, ten seeds on each of five recordings, had 0.97, 1.00, 0.98, 0.98 and 0.39 of the attainable fall
+after 31 to 39 fits (median); this had 0.95, 0.99, 0.98, 0.97 and 0.50 after 32 to 35. With its random forest it was no
+better.
 
 λ = 0, which no logarithmic range has, is trained on all folds beforehand and kept where the incumbent is no better on
 the folds in common. In the end the incumbent gets the folds that it lacks.

@@ -137,7 +137,7 @@ def main() -> None:
         for o in outcomes
         if o.strategy == "l2tune"
     ]
-    correlations = json.loads(early.round(3).to_json(orient="records"))
+    correlations = early.to_dict("records")
     if given.update:
         before = json.loads((given.out / f"{file}.json").read_text())
         table, about = updated(table, about, before)
@@ -146,7 +146,7 @@ def main() -> None:
     content = about | {
         "seeds": most_seeds(table),
         "table": json.loads(table.round(4).to_json(orient="records")),
-        "rank correlation": correlations,
+        "rank correlation": json.loads(pd.DataFrame(correlations).round(3).to_json(orient="records")),
         "searches": searches,
     }
     (given.out / f"{file}.json").write_text(json.dumps(without_nan(content), separators=(",", ":")) + "\n")
