@@ -53,7 +53,7 @@ from l2tune.models.registry import make_factory
 from l2tune.penalty.strength import weight_decay
 from l2tune.penalty.weights import regularized_parameters
 from l2tune.settings import DataSettings, Settings, build
-from l2tune.training.device import choose_device, device_name
+from l2tune.training.device import choose_device, device_name, has_native_bfloat16, on_device
 from l2tune.training.draws import initial_model
 from l2tune.training.member_training import MemberTraining
 from l2tune.training.pixels import DeviceImages, Normalization
@@ -110,6 +110,10 @@ class Bench:
 
     def per_second(self, way: str, members: int) -> float:
         """Member-steps per second."""
+        with on_device(self.device):
+            return self._per_second(way, members)
+
+    def _per_second(self, way: str, members: int) -> float:
         if way in ("dataloader", "sequential", "captured"):
             members = min(members, ONE_BY_ONE)
         make: dict[str, Callable[[int], Callable[[], None]]] = {
@@ -302,8 +306,9 @@ def main() -> None:
     device = choose_device(arguments.device)
     ways = [way for way in arguments.ways if way != "captured" or device.type == "cuda"]
     load_before = os.getloadavg()[0]  # of the machine, by whatever else it does
-    precision = torch.bfloat16 if device.type == "cuda" else torch.float32
-    ceiling, bandwidth = matmul_ceiling(device, precision), copy_bandwidth(device)
+    precision = torch.bfloat16 if has_native_bfloat16(device) else torch.float32
+    with on_device(device):
+        ceiling, bandwidth = matmul_ceiling(device, precision), copy_bandwidth(device)
     print(f"{device_name(device)}: matrix products {ceiling / 1e12:.3g} TFLOP/s, copies {bandwidth / 1e9:.3g} GB/s")
     rows: list[dict[str, Any]] = []
     lines: list[str] = []

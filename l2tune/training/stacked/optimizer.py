@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -113,9 +113,10 @@ class StackedOptimizer:
         _update(*arguments)
 
 
-def _own(function: Any) -> Any:
+def _own(function: Callable[..., None]) -> Callable[..., None]:
     """A copy with code of its own: torch compiles the same code eight times at most, and each network's shapes and
     each form of the penalty take one or two of these."""
+    assert isinstance(function, FunctionType)
     return FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
 
 
