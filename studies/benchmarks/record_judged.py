@@ -79,6 +79,11 @@ RECORDINGS: dict[str, tuple[dict[str, Any], Draw, list[float]]] = {
         Draw(),
         log_grid(1e-4, 1.0, 14),
     ),
+    "mnist-1000-wrong20-linear-l1": (
+        MNIST | {"model": "linear", "penalty": "l1", "optimizer": "sgd", "lr": 0.2, "epochs": 60},
+        Draw(wrong=0.2, side=14),
+        log_grid(1e-5, 1e-1, 14),
+    ),
     "cifar10-1000-resnet-augmented": (
         CIFAR10 | {"model": "small_resnet", "augment": ("flip", "shift"), "lr": 0.1, "epochs": 20, "batch_size": 64},
         Draw(),
