@@ -79,10 +79,15 @@ RECORDINGS: dict[str, tuple[dict[str, Any], Draw, list[float]]] = {
         Draw(),
         log_grid(1e-4, 1.0, 14),
     ),
-    "cifar10-1000-resnet-augmented": (
-        CIFAR10 | {"model": "small_resnet", "augment": ("flip", "shift"), "lr": 0.1, "epochs": 20, "batch_size": 64},
+    "mnist-1000-wrong20-linear-l1": (
+        MNIST | {"model": "linear", "penalty": "l1", "optimizer": "sgd", "lr": 0.2, "epochs": 60},
+        Draw(wrong=0.2, side=14),
+        log_grid(1e-5, 1e-1, 14),
+    ),
+    "cifar10-1000-resnet-16px": (
+        CIFAR10 | {"model": "small_resnet", "lr": 0.2, "epochs": 16, "batch_size": 64},
         Draw(),
-        log_grid(1e-4, 1e-1, 12),
+        log_grid(3e-4, 1e-1, 12),
     ),
 }
 """Name → settings, images, and the λ > 0. Those of clean MNIST are flat but for the rise."""
