@@ -29,7 +29,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
     help_epilogue=(
-        "A bare `l2tune search` searches λ for real handwritten digits in about two minutes.\n\n"
+        "A bare `l2tune search` searches λ for real handwritten digits in one or two minutes.\n\n"
         "Exit status: 0; 1 if a search had to give up; 2 for bad input; 3 if some trials of a search failed; 130 after "
         "Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."
     ),

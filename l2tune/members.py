@@ -116,7 +116,7 @@ class EpochScores:
         train_error: Share of them classified wrongly.
         val_loss: The same over the fold's validation images.
         val_error: The same.
-        seconds: Spent on this member so far; a population gives each member its share.
+        seconds: Spent on this member so far; of members trained at the same time each has its share.
         diverged: A loss became NaN or infinite: the member's last scores.
         first_estimates: For λ = 0, form of the penalty → the λ at which it would balance the data here, by the gradient
             of the mean training cross-entropy over the regularized weights (`Form.first_estimate`). Of the epoch whose

@@ -221,7 +221,9 @@ class TrainingSettings(_Section):
     schedule: Literal["one-cycle", "cosine", "constant"] = _setting("one-cycle", "Course of the learning rate")
     epochs: int = _setting(30, "Passes over a fold's training images", ge=1, le=10**6)
     batch_size: int = _setting(128, "Images per step", ge=1, le=10**9)
-    precision: Literal["auto", "float32", "bfloat16"] = _setting("auto", "auto: bfloat16 on CUDA, else float32")
+    precision: Literal["auto", "float32", "bfloat16"] = _setting(
+        "auto", "auto: bfloat16 on a card that has it, and on a CPU where it is timed to be faster; else float32"
+    )
     engine: Literal["auto", "sequential", "population"] = _setting(
         "auto", "sequential: one network at a time; population: stacked on the GPU", identity=False
     )

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,7 @@ class SequentialRun:
         self._epochs = problem.training.epochs
         self._active: dict[Member, MemberTraining | None] = dict.fromkeys(members)
         self._lowest: dict[Member, float] = {}
+        self._seconds: dict[Member, float] = dict.fromkeys(members, 0.0)
         self._side_by_side = side_by_side
         self._halt = threading.Event()
         self._epoch = 0
@@ -121,20 +123,23 @@ class SequentialRun:
 
     def _train_all(self, members: Sequence[Member]) -> list[EpochScores]:
         """Train these for an epoch."""
-        if self._side_by_side == 1 or len(members) == 1:
+        beside = min(self._side_by_side, len(members))
+        if beside == 1:
             return [self._train(member) for member in members]
-        with ThreadPoolExecutor(self._side_by_side) as pool:
+        with ThreadPoolExecutor(beside) as pool:
             try:
-                return list(pool.map(self._train, members))
+                return list(pool.map(partial(self._train, beside=beside), members))
             except BaseException:  # an interrupt, or an error of one: the others end with their batch
                 self._halt.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _train(self, member: Member) -> EpochScores:
+    def _train(self, member: Member, beside: int = 1) -> EpochScores:
+        """Args: `beside`: how many are trained at the same time, itself among them."""
         network = self._active[member]
         if network is None:
             network = self._active[member] = self._begin(member)
+        before = network.seconds
         train_loss = train_error = val_loss = val_error = math.nan
         if network.train_epoch():
             fold = self._problem.folds[member.fold]
@@ -146,6 +151,7 @@ class SequentialRun:
         diverged = not (math.isfinite(train_loss) and math.isfinite(val_loss))
         last = self._epoch == self._epochs and not diverged
         estimates = network.first_estimates() if last or diverged else {}
+        self._seconds[member] += (network.seconds - before) / beside
         return EpochScores(
             member,
             self._epoch,
@@ -153,7 +159,7 @@ class SequentialRun:
             train_error,
             val_loss,
             val_error,
-            network.seconds,
+            self._seconds[member],
             diverged,
             estimates,
             network.network_state(self._test) if last else None,

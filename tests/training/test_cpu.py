@@ -183,6 +183,21 @@ def test_an_interrupt_ends_all_of_them_between_two_batches(small: Any, monkeypat
     assert not [thread for thread in batches if thread.is_alive()]
 
 
+def test_each_has_its_share_of_the_seconds(small: Any, train: Any, monkeypatch: Any) -> None:
+    epochs = []
+
+    def train_epoch(self: MemberTraining) -> bool:
+        epochs.append(self)
+        self.seconds += 6.0
+        return False
+
+    monkeypatch.setattr(MemberTraining, "train_epoch", train_epoch)
+    trainer = small.trainer(engine=partial(SequentialTrainer, side_by_side=2))
+    members = [small.member(0.0), small.member(1e-3), small.member(1e-2)]
+    assert [train(trainer, members)[member][-1].seconds for member in members] == [3.0, 3.0, 3.0]
+    assert train(trainer, members[:1])[members[0]][-1].seconds == 6.0
+
+
 def test_an_error_of_one_is_raised_and_ends_the_others(small: Any) -> None:
     class Failing(nn.Module):
         def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
