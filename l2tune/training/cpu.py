@@ -26,6 +26,10 @@ be another one next time."""
 MOST_SIDE_BY_SIDE = 4
 """Strengths that a search tries side by side at most, as for populations: more are asked for than one after another."""
 
+LONGEST_STEP = 1.0
+"""Seconds of a step in one thread from which on networks train one at a time: such a step's activations take gigabytes,
+and a system that has no memory left kills without a word."""
+
 _SECONDS = 0.04
 """To time steps for, three times each."""
 
@@ -66,7 +70,8 @@ def plan_cpu(problem: Problem) -> CpuPlan:
         share = _Trial(problem, "bfloat16").seconds_beside(trial) if open_precision else None
         if share is not None and share <= WORTH:
             precision = "bfloat16"
-        _plans[key] = CpuPlan(precision, 1 if trial.draws else min(threads, MOST_SIDE_BY_SIDE), share)
+        alone = trial.draws or trial.seconds() >= LONGEST_STEP
+        _plans[key] = CpuPlan(precision, 1 if alone else min(threads, MOST_SIDE_BY_SIDE), share)
     return _plans[key]
 
 
@@ -96,6 +101,10 @@ class _Trial:
     def draws(self) -> bool:
         """Whether the network draws random numbers in training."""
         return self._problem.draws
+
+    def seconds(self) -> float:
+        """Of a step."""
+        return self._in_one_thread(lambda: self._take(1))
 
     def seconds_beside(self, other: _Trial) -> float:
         """Of a step, as a share of the other's: the least of three turns."""

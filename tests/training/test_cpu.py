@@ -117,6 +117,14 @@ def test_networks_that_draw_random_numbers_train_one_at_a_time(small: Any, monke
     assert plan_cpu(small.problem(Drawing)).side_by_side == 1
 
 
+def test_networks_whose_steps_take_long_train_one_at_a_time(small: Any, monkeypatch: Any) -> None:
+    timed(monkeypatch, 0.5)
+    monkeypatch.setattr(cpu._Trial, "seconds", lambda self: 1.5)
+    process.own_process()
+    torch.set_num_threads(2)
+    assert plan_cpu(small.problem()).side_by_side == 1
+
+
 @pytest.mark.parametrize("augment", [(), ("flip",)])
 def test_scores_are_those_of_members_trained_alone_with_as_many_threads(
     small: Any, train: Any, numbers: Any, augment: tuple[str, ...]

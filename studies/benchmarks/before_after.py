@@ -1,0 +1,157 @@
+"""How long searches take now, against an earlier commit: the same commands by both, in turns, run by run.
+
+    python studies/benchmarks/before_after.py f4f34db                    # all cases that the data are there for
+    python studies/benchmarks/before_after.py f4f34db --cases digits busy --runs 3
+
+Seconds are those of the whole command, with imports and report; a ratio is of medians. `two at once`: two searches at
+the same time, against one alone of the same code; `busy`: one search beside a loop on every core, likewise. MNIST is
+read from $L2TUNE_DATA, CIFAR-10 from the folder $L2TUNE_CIFAR10. Writes `results/before-after.{json,md}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE))
+from tables import rows_as_markdown  # noqa: E402
+
+MNIST = ["--data", "mnist", "--data-root", os.environ.get("L2TUNE_DATA", "."), "--subset", "1000", "--epochs", "10"]
+CIFAR = [
+    "--data",
+    os.environ.get("L2TUNE_CIFAR10", "."),
+    "--subset",
+    "1000",
+    "--model",
+    "small_resnet",
+    "--epochs",
+    "10",
+]
+CASES: dict[str, list[str]] = {
+    "digits": [],
+    "digits, float32": ["--precision", "float32"],
+    "mnist-1000": MNIST,
+    "cifar10-1000 small_resnet": CIFAR,
+}
+"""Case → words of `l2tune search`."""
+
+
+def start(code: Path, words: list[str], folder: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "l2tune", "search", "--study", "timed", "--quiet", *words]
+    return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(code)}, stdout=subprocess.DEVNULL)
+
+
+def searches(code: Path, words: list[str], at_once: int = 1) -> tuple[float, dict[str, Any]]:
+    """Seconds until so many searches, started together, have ended; and what one of them found."""
+    with tempfile.TemporaryDirectory() as place:
+        folders = [Path(place) / str(number) for number in range(at_once)]
+        for folder in folders:
+            folder.mkdir()
+        began = time.perf_counter()
+        running = [start(code, words, str(folder)) for folder in folders]
+        for process in running:
+            if process.wait():
+                raise SystemExit(f"a search by {code} failed")
+        seconds = time.perf_counter() - began
+        return seconds, json.loads((folders[0] / "runs/timed/results.json").read_text())
+
+
+@contextmanager
+def busy_cores() -> Iterator[None]:
+    """A loop on every core."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+@contextmanager
+def earlier_code(commit: str) -> Iterator[Path]:
+    """A commit's files."""
+    with tempfile.TemporaryDirectory() as place:
+        archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
+        subprocess.run(["tar", "-x", "-C", place], input=archive, check=True)
+        yield Path(place)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("commit", help="to compare with")
+    parser.add_argument("--cases", nargs="*", default=[*CASES, "two at once", "busy"])
+    parser.add_argument("--runs", type=int, default=2)
+    given = parser.parse_args()
+    rows = []
+    with earlier_code(given.commit) as before:
+        codes = {"before": before, "now": ROOT}
+        alone: dict[str, list[float]] = {name: [] for name in codes}
+        for case in given.cases:
+            taken: dict[str, list[float]] = {name: [] for name in codes}
+            found: dict[str, dict[str, Any]] = {}
+            for _ in range(given.runs):
+                for name, code in codes.items():
+                    if case == "two at once":
+                        seconds, found[name] = searches(code, CASES["digits"], at_once=2)
+                    elif case == "busy":
+                        with busy_cores():
+                            seconds, found[name] = searches(code, CASES["digits"])
+                    else:
+                        seconds, found[name] = searches(code, CASES[case])
+                    taken[name].append(seconds)
+            if case == "digits":
+                alone = taken
+            one = {name: median(seconds) for name, seconds in taken.items()}
+            row: dict[str, Any] = {"case": case, "before (s)": one["before"], "now (s)": one["now"]}
+            row["ratio"] = one["now"] / one["before"]
+            if case in ("two at once", "busy") and alone["now"]:
+                row["times one alone: before"] = one["before"] / median(alone["before"])
+                row["now"] = one["now"] / median(alone["now"])
+            for name in codes:
+                row[f"fits {name}"] = found[name]["fits"]
+                row[f"λ {name}"] = f"{found[name]['best_lambda']:.3g}"
+            rows.append(row)
+            print(row, flush=True)
+            write(given.commit, rows, given.runs)
+
+
+def write(commit: str, rows: list[dict[str, Any]], runs: int) -> None:
+    """The results so far."""
+    about = {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "versions": {name: metadata.version(name) for name in ("torch", "numpy", "optuna")},
+        "before": commit,
+        "runs": runs,
+    }
+    file = HERE / "results" / "before-after.json"
+    file.write_text(json.dumps(about | {"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    head = (
+        f"Searches now and at commit {commit}, by `before_after.py` on {about['date']}: {about['machine']}, {versions}."
+    )
+    table = pd.DataFrame(rows).map(lambda value: f"{value:.2f}" if isinstance(value, float) else value).fillna("")
+    text = f"{head} Seconds of the whole command, median of {runs} runs in turns.\n\n{rows_as_markdown(table)}\n"
+    file.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
