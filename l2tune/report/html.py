@@ -145,7 +145,8 @@ def _again(t: Estimates) -> str:
     listings = "".join(f"<pre>{lines(listing)}</pre>" for listing in found.listings)
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     told = {} if record.trained_by == "function" else known_trainer(record)
-    facts = {k: v for k, v in told.items() if k in ("engine", "device", "precision", "threads", "parameters")}
+    how = ("engine", "device", "precision", "threads", "side_by_side", "parameters")
+    facts = {k: v for k, v in told.items() if k in how}
     facts |= {k: record.data[k] for k in ("name", "images", "shape", "fingerprint") if record.data.get(k) is not None}
     about = ". ".join(part for part in (versions, json.dumps(facts, ensure_ascii=False) if facts else "") if part)
     return f"<h2>To do it again</h2>{notes}{listings}" + (f'<p class="note">{for_html(about)}</p>' if about else "")
