@@ -10,7 +10,9 @@ there it counts how often a search claims one. `λ > 0` is the share of searches
 whose study l2tune's verdict is that it measurably helps.
 
 All seeds of a recording search the same folds: whether an interval covers is one case per draw of the images, not one
-per seed.
+per seed. `results/draws` is of draws 0 to 6 of the linear networks, made by `record_judged.py --draws … --out FOLDER`:
+
+    python studies/benchmarks/judged_searches.py --recordings FOLDER --seeds 2 --out studies/benchmarks/results/draws
 
 Writes `results/judged-METRIC.json` and `.md`.
 """
