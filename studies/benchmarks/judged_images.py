@@ -16,8 +16,6 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from l2tune.data.images import ImageData
 
-SEED = 0
-
 
 @dataclass(frozen=True)
 class Draw:
@@ -29,6 +27,7 @@ class Draw:
         wrong: Share of the `count` labels that are replaced by another class, each other class as likely.
         decline: Images of a class, as a share of those of the class before; 1 leaves the classes as they are.
         side: Pixels that images are averaged down to; None leaves them as they are.
+        seed: Of all that is drawn.
     """
 
     count: int = 1000
@@ -36,6 +35,7 @@ class Draw:
     wrong: float = 0.0
     decline: float = 1.0
     side: int | None = None
+    seed: int = 0
 
 
 def draw_images(source: ImageData, draw: Draw) -> ImageData:
@@ -44,7 +44,7 @@ def draw_images(source: ImageData, draw: Draw) -> ImageData:
     Both come from the training part of `source`.
     """
     labels = source.labels.numpy()
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(draw.seed)
     shares = np.bincount(labels, minlength=source.classes) / len(labels)
     if draw.decline != 1:
         shares = draw.decline ** np.arange(source.classes, dtype=float)

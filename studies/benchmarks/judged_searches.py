@@ -9,6 +9,11 @@ judge. Gain is the share of the judge's fall. Where that is flat, less than thre
 there it counts how often a search claims one. `λ > 0` is the share of searches that choose one, `claims` of those on
 whose study l2tune's verdict is that it measurably helps.
 
+All seeds of a recording search the same folds: whether an interval covers is one case per draw of the images, not one
+per seed. `results/draws` is of draws 0 to 6 of the linear networks, made by `record_judged.py --draws … --out FOLDER`:
+
+    python studies/benchmarks/judged_searches.py --recordings FOLDER --seeds 2 --out studies/benchmarks/results/draws
+
 Writes `results/judged-METRIC.json` and `.md`.
 """
 
@@ -29,7 +34,6 @@ from judge import Judge, Judged
 from search import STRATEGIES, Outcome, Recording, search
 
 HERE = Path(__file__).parent
-JUDGED = HERE / "recordings" / "judged"
 
 
 def about_recording(source: Path, metric: str) -> dict[str, Any]:
@@ -53,23 +57,24 @@ def about_recording(source: Path, metric: str) -> dict[str, Any]:
 
 
 def summarize(outcomes: Sequence[Outcome], error_of: dict[str, float]) -> pd.DataFrame:
-    """One row per recording and strategy.
+    """One row per recording and strategy; draws of a recording (`NAME~1`) are taken together.
 
     Args:
         error_of: Recording → the unit of regret, in the metric.
     """
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
-        groups.setdefault((outcome.recording, outcome.strategy), []).append(outcome)
+        groups.setdefault((outcome.recording.split("~")[0], outcome.strategy), []).append(outcome)
     return pd.DataFrame(
         [
             {
                 "recording": recording,
                 "strategy": strategy,
+                "draws": len({o.recording for o in group}),
                 "within 1 se": np.mean([o.regret <= 1 for o in group]),
                 "regret": np.mean([o.regret for o in group]),
                 "worst": max(o.regret for o in group),
-                "in the metric": np.mean([o.regret for o in group]) * error_of[recording],
+                "in the metric": np.mean([o.regret * error_of[o.recording] for o in group]),
                 "coverage": np.nan if group[0].covered is None else np.mean([o.covered for o in group]),
                 "gain": np.mean([o.gains[-1] for o in group]),
                 "fits": np.median([o.costs[-1] for o in group]),
@@ -92,6 +97,8 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, str):
         return value
+    if isinstance(value, int | np.integer):
+        return str(value)
     return "" if np.isnan(value) else f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}"
 
 
@@ -102,9 +109,10 @@ def main() -> None:
     parser.add_argument("--metric", choices=["loss", "error"], default="error")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--recordings", type=Path, default=HERE / "recordings" / "judged")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args()
-    sources = [f for f in sorted(JUDGED.glob("*.csv.gz")) if not given.name or f.name[:-7] in given.name]
+    sources = [f for f in sorted(given.recordings.glob("*.csv.gz")) if not given.name or f.name[:-7] in given.name]
     recordings = pd.DataFrame([about_recording(source, given.metric) for source in sources])
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [

@@ -2,6 +2,10 @@
 
     python studies/benchmarks/record_judged.py mnist-1000-wrong15-adam        # one of the recordings below
     python studies/benchmarks/record_judged.py --all
+    python studies/benchmarks/record_judged.py mnist-1000-wrong15-linear --draws 1 2 3 --out FOLDER   # other images
+
+All seeds of a search see the same folds, so one recording is one case, however many seeds: whether intervals cover
+takes further draws of the images, `NAME~1` and so on.
 
 Writes `recordings/judged/NAME.csv.gz`, as `record.py` does, and for `judge.py` beside it `NAME.judge.csv` and
 `NAME.judge-images.csv`. Images come from the training parts of MNIST and CIFAR-10, which are read as there. Searches
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +88,6 @@ RECORDINGS: dict[str, tuple[dict[str, Any], Draw, list[float]]] = {
         Draw(wrong=0.2, side=14),
         log_grid(1e-5, 1e-1, 14),
     ),
-    "cifar10-1000-resnet-16px": (
-        CIFAR10 | {"model": "small_resnet", "lr": 0.2, "epochs": 16, "batch_size": 64},
-        Draw(),
-        log_grid(3e-4, 1e-1, 12),
-    ),
 }
 """Name → settings, images, and the λ > 0. Those of clean MNIST are flat but for the rise."""
 
@@ -112,7 +111,7 @@ def judged_trainer(settings: dict[str, Any], draw: Draw) -> SequentialTrainer:
     return SequentialTrainer(JudgedProblem(**given))
 
 
-def record(name: str, settings: dict[str, Any], draw: Draw, strengths: list[float], folder: Path = JUDGED) -> None:
+def record(name: str, settings: dict[str, Any], draw: Draw, strengths: list[float], folder: Path) -> None:
     """Train λ = 0 and each strength on every fold and write the three tables.
 
     Raises:
@@ -181,6 +180,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name", nargs="*", choices=[*RECORDINGS, []], help="which recordings")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--draws", type=int, nargs="*", default=[0], help="seeds of the images; 0 is the one kept")
+    parser.add_argument("--out", type=Path, default=JUDGED)
     arguments = parser.parse_args()
-    for name in RECORDINGS if arguments.all else arguments.name:
-        record(name, *RECORDINGS[name])
+    for seed in arguments.draws:
+        for name in RECORDINGS if arguments.all else arguments.name:
+            settings, draw, strengths = RECORDINGS[name]
+            named = f"{name}~{seed}" if seed else name
+            record(named, settings, replace(draw, seed=seed), strengths, arguments.out)

@@ -123,6 +123,7 @@ def test_no_image_is_searched_and_judged_and_classes_keep_their_shares(source):
     assert data.test_labels.bincount().tolist() == [20, 40, 60]
     again = images.draw_images(source, images.Draw(count=60, judges=120))
     assert again.fingerprint == data.fingerprint
+    assert images.draw_images(source, images.Draw(count=60, judges=120, seed=1)).fingerprint != data.fingerprint
 
 
 def test_wrong_labels_are_given_to_the_searched_images_alone(source):
