@@ -31,7 +31,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from judge import Judge, Judged
-from search import STRATEGIES, Outcome, Recording, search
+from outcome import Outcome
+from recording import Recording
+from search import search
+from strategies import STRATEGIES
 
 HERE = Path(__file__).parent
 
