@@ -25,6 +25,8 @@ from PIL import Image
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads that spin while they wait would take each other's cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts background jobs so; tests interrupt themselves
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeFolder = Callable[..., Path]
 

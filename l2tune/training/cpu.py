@@ -66,13 +66,20 @@ def plan_cpu(problem: Problem) -> CpuPlan:
     sizes = tuple(tuple(p.shape) for p in problem.network.parameters())
     key = (type(problem.network), sizes, problem.data.shape, problem.training.batch_size, asked, threads)
     if key not in _plans:
-        trial = _Trial(problem, precision)
-        share = _Trial(problem, "bfloat16").seconds_beside(trial) if open_precision else None
-        if share is not None and share <= WORTH:
-            precision = "bfloat16"
-        alone = trial.draws or trial.seconds() >= LONGEST_STEP
-        _plans[key] = CpuPlan(precision, 1 if alone else min(threads, MOST_SIDE_BY_SIDE), share)
+        try:
+            _plans[key] = _timed_plan(problem, precision, threads, open_precision=open_precision)
+        except Exception:  # the network fails now and then: the search tells where, and what it costs
+            return CpuPlan(precision)
     return _plans[key]
+
+
+def _timed_plan(problem: Problem, precision: Precision, threads: int, *, open_precision: bool) -> CpuPlan:
+    trial = _Trial(problem, precision)
+    share = _Trial(problem, "bfloat16").seconds_beside(trial) if open_precision else None
+    if share is not None and share <= WORTH:
+        precision = "bfloat16"
+    alone = trial.draws or trial.seconds() >= LONGEST_STEP
+    return CpuPlan(precision, 1 if alone else min(threads, MOST_SIDE_BY_SIDE), share)
 
 
 _plans: dict[Hashable, CpuPlan] = {}

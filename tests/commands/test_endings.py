@@ -18,6 +18,7 @@ from l2tune.records.failures import failed_trials, failure_of
 from l2tune.records.keys import FAILURE
 
 QUICK = ("--subset", "60", "--epochs", "2", "--folds", "2", "--trials", "4", "--sampler", "random", "--pruner", "none")
+QUICK = (*QUICK, "--precision", "float32")  # these networks count their steps: none is to be timed before
 
 NETS = '''
 import ctypes, os, signal, time
