@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
+CLAIM_SECONDS = 0.2
+"""So long after a worker's claim others may write theirs, having seen none."""
+
+
 @dataclass(frozen=True, eq=False)
 class Side:
     """One form's part of a comparison.
@@ -210,7 +214,7 @@ class _Run:
                 for strength in _chosen(side.study):
                     if (side.form, strength) in given_up or self._is_refitted(side, strength):
                         continue
-                    if self._is_refitted_elsewhere(side, strength):
+                    if self._is_refitted_elsewhere(side, strength) or not self._claim(side, strength):
                         waiting = True
                     elif not self._refit(side, strength):
                         given_up.add((side.form, strength))
@@ -247,12 +251,19 @@ class _Run:
                     return True
         return False
 
+    def _claim(self, side: Side, strength: float) -> bool:
+        """Write down that this worker trains it; False if another one has at the same moment, the last one counts."""
+        seed = side.objective.settings.search.seed
+        write_refitting(side.study, strength, seed, self.worker, 0)
+        time.sleep(CLAIM_SECONDS)
+        at_work = refitting(side.study, strength, seed)
+        return at_work is not None and at_work[0].token == self.worker.token
+
     def _refit(self, side: Side, strength: float) -> bool:
         """Train a final network and store its scores; False if training diverged."""
         seed = side.objective.settings.search.seed
         write = partial(write_refitting, side.study, strength, seed, self.worker)
         key = side.study.study_name, strength
-        write(0)
         self.heart.add(key, write)
         try:
             refit = side.objective.train_final(strength, seed)
