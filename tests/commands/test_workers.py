@@ -67,7 +67,7 @@ def finished(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]
 def check_put_down(folder: Path) -> None:
     """No worker has left anything under way; what was interrupted as it was asked for, nobody has begun."""
     left = study_in(folder).get_trials(states=(TrialState.RUNNING,))
-    assert not [trial for trial in left if WORKER in trial.user_attrs]
+    assert not [(trial.number, trial.user_attrs) for trial in left if WORKER in trial.user_attrs]
 
 
 def test_two_workers_search_what_one_would_have(tmp_path: Path, start: Start, check_complete: CheckComplete) -> None:
