@@ -45,8 +45,7 @@ class Assembled:
 
     def in_precision(self, precision: str) -> Assembled:
         """The same in this precision, whatever is faster here."""
-        training = self.problem.training.model_copy(update={"precision": precision})
-        return _assembled(replace(self.problem, training=training), self.given)
+        return _assembled(self.problem.in_precision(precision), self.given)
 
     def refit(self, strength: float, seed: int, after_epoch: Callable[[], None] = lambda: None) -> Refit:
         """Train on all training images with this λ, and score on the test images.
@@ -89,7 +88,7 @@ def assemble(
     given = (() if images is None else ("data",)) + (() if factory is None else ("model",))
     problem = make_problem(settings, images, factory)
     if precision is not None and problem.training.precision == "auto":
-        problem = replace(problem, training=problem.training.model_copy(update={"precision": precision}))
+        problem = problem.in_precision(precision)
     return _assembled(problem, given)
 
 

@@ -102,7 +102,7 @@ class _Trial:
         source = DeviceImages.of(some.images, some.labels, problem.device)
         self._problem = short
         self._network = MemberTraining(short, source, everything, short.normalization(0), 0.0, seed=0)
-        self._in_one_thread(lambda: self._take(1))  # warms up
+        self._in_one_thread(lambda: self.take(1))  # warms up
 
     @property
     def draws(self) -> bool:
@@ -111,20 +111,20 @@ class _Trial:
 
     def seconds(self) -> float:
         """Of a step."""
-        return self._in_one_thread(lambda: self._take(1))
+        return self._in_one_thread(lambda: self.take(1))
 
     def seconds_beside(self, other: _Trial) -> float:
         """Of a step, as a share of the other's: the least of three turns."""
 
         def turns() -> float:
-            steps = max(1, min(50, int(_SECONDS / max(1e-6, self._take(1), other._take(1)))))
-            taken = [(self._take(steps), other._take(steps)) for _ in range(3)]
+            steps = max(1, min(50, int(_SECONDS / max(1e-6, self.take(1), other.take(1)))))
+            taken = [(self.take(steps), other.take(steps)) for _ in range(3)]
             return min(own for own, _ in taken) / min(others for _, others in taken)
 
         return self._in_one_thread(turns)
 
-    def _take(self, steps: int) -> float:
-        """Seconds of so many steps (an epoch is a batch)."""
+    def take(self, steps: int) -> float:
+        """Take so many steps, each an epoch of one batch; returns the CPU seconds of one."""
         began = time.thread_time()
         for _ in range(steps):
             self._network.train_epoch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
 
 from l2tune.errors import UserError
@@ -77,8 +76,7 @@ def _comparison(times: Times, chosen: str) -> str:
 def _on_cpu(problem: Problem) -> tuple[Engine, str]:
     """One network at a time, or a few side by side, as is fastest here."""
     plan = plan_cpu(problem)
-    precise = problem.training.model_copy(update={"precision": plan.precision})
-    trainer = SequentialTrainer(replace(problem, training=precise), side_by_side=plan.side_by_side)
+    trainer = SequentialTrainer(problem.in_precision(plan.precision), side_by_side=plan.side_by_side)
     count = "one network at a time" if plan.side_by_side == 1 else f"{plan.side_by_side} networks side by side"
     line = f"training on cpu, {count} in {trainer.problem.describe()['precision']}"
     timed = "" if plan.share is None else f": a step in bfloat16 takes {plan.share:.2f} of float32's time"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -77,6 +77,10 @@ class Problem:
             fix = "penalize all with --regularize all, or give patterns; `l2tune layers` lists its parameters"
             raise UserError("has no weights that λ could act on", "model", fix)
         _ = self.bfloat16
+
+    def in_precision(self, precision: str) -> Problem:
+        """The same, trained in this precision (of `TrainingSettings.precision`)."""
+        return replace(self, training=self.training.model_copy(update={"precision": precision}))
 
     def try_out(self) -> None:
         """Train a few throw-away networks for a step, so that whatever is wrong with the factory shows at once.

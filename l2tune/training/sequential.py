@@ -23,13 +23,13 @@ from l2tune.training.problem import Problem
 
 
 class SequentialTrainer:
-    """Trains members one after another; `Trainer` of `l2tune.members`.
+    """Trains members one after another, or a few side by side; `Trainer` of `l2tune.members`.
 
     All training images are kept on the device as uint8.
 
     Args:
-        side_by_side: Members trained at once, in threads of this process: on a CPU two of them with a thread each do
-            more than one with two. Their scores are those of members trained alone with as many threads.
+        side_by_side: Members trained at once, in threads of this process, each with an equal share of torch's threads
+            (why: `CpuPlan`). Their scores are those of members trained alone with as many threads.
 
     Attributes:
         together: Strengths that a search trains side by side.
