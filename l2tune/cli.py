@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 
 from l2tune import __version__
 from l2tune.commands.interrupts import lasting_interrupts, status_of, told_signal
+from l2tune.commands.unheard import write_unheard
 from l2tune.errors import SearchAborted, StorageFailed, TrialFailed, UserError, is_out_of_memory, out_of_memory_line
 from l2tune.process import own_process
 from l2tune.storage_url import without_passwords
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0, 1 for a search that had to give up, 2 for bad input, 3 for a search of which some
     trials failed, 130 for Ctrl-C, 143 and 129 for SIGTERM and SIGHUP.
     """
+    write_unheard()
     write_readably(sys.stdout, sys.stderr)
     own_process()
     try:

@@ -24,6 +24,8 @@ BASELINE_ATTEMPTS = 3
 CARRIED = (STRENGTH, COMPLETE, AUDIT, PART, JOINS_PARTS)
 """What a trial queued in the place of another keeps of it."""
 
+_COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
 _first_seen: dict[tuple[str, int, datetime | None], float] = {}
 
 
@@ -95,11 +97,16 @@ def is_of_parts(trial: FrozenTrial | optuna.Trial) -> bool:
 
 
 def begun(trials: Sequence[FrozenTrial]) -> int:
-    """How many of these count towards the budget: audits go beyond it, and the parts of a λ count with the whole."""
-    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    whole = [t for t in trials if t.state in counted and not is_audit(t) and part_of_folds(t) is None]
-    shared = {t.user_attrs[STRENGTH] for t in trials if part_of_folds(t) is not None and t.state != TrialState.FAIL}
-    return len(whole) + len(shared - {t.user_attrs.get(STRENGTH) for t in whole})
+    """How many of these count towards the budget: audits go beyond it, and the parts of a λ count once, as its whole.
+
+    So does what joins them, also in the instant in which two workers have queued it.
+    """
+    counted = [t for t in trials if t.state in _COUNTED and not is_audit(t)]
+    of_parts = [t for t in trials if is_of_parts(t) and t.state != TrialState.FAIL]
+    joined = {t.user_attrs.get(STRENGTH) for t in counted if part_of_folds(t) is None and is_of_parts(t)}
+    single = [t for t in counted if not is_of_parts(t)]
+    shared = {t.user_attrs[STRENGTH] for t in of_parts if part_of_folds(t) is not None}
+    return len(single) + len(joined) + len(shared - joined - {t.user_attrs.get(STRENGTH) for t in single})
 
 
 def was_given_up(trial: FrozenTrial) -> bool:

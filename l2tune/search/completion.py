@@ -1,8 +1,12 @@
-"""Trials queued to be finished on all folds: each λ once, however many workers queue it at the same moment."""
+"""Trials queued to be finished on all folds: each λ once, however many workers queue it at the same moment.
+
+Storages know no common lock. Whoever queues looks afterwards, and withdraws the later copies that nobody has taken yet;
+whoever takes a trial looks whether it is such a copy (`is_copy`). The one of the lowest number stands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.optuna_internals import mark_trial, queued_params, take_waiting
-from l2tune.records.claims import part_of_folds
+from l2tune.records.claims import is_wanted_whole, part_of_folds
 from l2tune.records.keys import COMPLETE, JOINS_PARTS, PART, STRENGTH
 from l2tune.records.observations import finished_folds_of, known_parameter, strength_of
 from l2tune.records.parameter import Others
@@ -34,10 +38,7 @@ def queue_completion(
                 mark_trial(study, trial, key, value)
             return
     study.enqueue_trial(params, user_attrs={COMPLETE: True} | (marks or {}))
-    # Storages know no common lock: whoever looks last sees all copies, and withdraws those not yet taken.
-    copies = [t for t in study.get_trials(deepcopy=False) if _is_open_or_done(t, params)]
-    for copy in copies[1:]:
-        _withdraw_if_waiting(study, copy)
+    _withdraw_copies(study)
 
 
 def is_running(study: optuna.Study, strength: float, others: Others = ()) -> bool:
@@ -57,14 +58,7 @@ def queue_parts(
     marks = {STRENGTH: strength} | ({COMPLETE: True} if complete else {})
     for fold in folds:
         study.enqueue_trial(params, user_attrs=marks | {PART: int(fold)})
-    # as above: whoever looks last withdraws what was queued twice
-    open_trials = [t for t in study.get_trials(deepcopy=False) if _is_open_part(t, params, strength)]
-    seen: set[int | None] = set()
-    for trial in open_trials:
-        fold_of_it = part_of_folds(trial)
-        if fold_of_it in seen:
-            _withdraw_if_waiting(study, trial)
-        seen.add(fold_of_it)
+    _withdraw_copies(study)
 
 
 def queue_wholes(study: optuna.Study, folds: int) -> None:
@@ -81,12 +75,11 @@ def queue_wholes(study: optuna.Study, folds: int) -> None:
         if len(finished_folds_of(study, strength, params)) == folds:
             marks = {key: part.user_attrs[key] for key in (STRENGTH, COMPLETE) if key in part.user_attrs}
             study.enqueue_trial(params, user_attrs=marks | {JOINS_PARTS: True})
+            _withdraw_copies(study)
             trials = study.get_trials(deepcopy=False)
-            for copy in [t for t in trials if _is_whole(t, params, strength)][1:]:
-                _withdraw_if_waiting(study, copy)
 
 
-def _is_whole(trial: FrozenTrial, params: dict[str, Any], strength: float) -> bool:
+def _is_whole(trial: FrozenTrial, params: dict[str, Any], strength: float | None) -> bool:
     """Whether a trial takes over the parts of this λ, or has."""
     return (
         bool(trial.user_attrs.get(JOINS_PARTS))
@@ -108,13 +101,30 @@ def queue_baseline_parts(study: optuna.Study, folds: int) -> bool:
     return True
 
 
-def _withdraw_if_waiting(study: optuna.Study, trial: FrozenTrial) -> None:
-    with suppress(optuna.exceptions.UpdateFinishedTrialError):
-        if take_waiting(study, trial):
-            withdraw(study, trial)
+def is_copy(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> bool:
+    """Whether an earlier trial, under way or done, was queued for the same.
+
+    Args:
+        trials: All of the study.
+    """
+    params, strength, fold = queued_params(trial), trial.user_attrs.get(STRENGTH), part_of_folds(trial)
+    earlier = trials[: trial.number]
+    if fold is not None:
+        return any(part_of_folds(t) == fold and _is_open_part(t, params, strength) for t in earlier)
+    if trial.user_attrs.get(JOINS_PARTS):
+        return any(_is_whole(t, params, strength) for t in earlier)
+    return is_wanted_whole(trial) and bool(params) and any(_is_completion(t, params) for t in earlier)
 
 
-def _is_open_part(trial: FrozenTrial, params: dict[str, Any], strength: float) -> bool:
+def _withdraw_copies(study: optuna.Study) -> None:
+    trials = study.get_trials(deepcopy=False)
+    for copy in [t for t in trials if t.state == TrialState.WAITING and is_copy(trials, t)]:
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            if take_waiting(study, copy):
+                withdraw(study, copy)
+
+
+def _is_open_part(trial: FrozenTrial, params: dict[str, Any], strength: float | None) -> bool:
     return (
         trial.state in (TrialState.WAITING, TrialState.RUNNING)
         and part_of_folds(trial) is not None
@@ -137,9 +147,9 @@ def _params(study: optuna.Study, strength: float, others: Others) -> dict[str, A
     return parameter.params(strength, others)
 
 
-def _is_open_or_done(trial: FrozenTrial, params: dict[str, Any]) -> bool:
+def _is_completion(trial: FrozenTrial, params: dict[str, Any]) -> bool:
     return (
-        bool(trial.user_attrs.get(COMPLETE))
+        is_wanted_whole(trial)
         and trial.state in (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
         and queued_params(trial) == params
     )

@@ -9,6 +9,7 @@ that took it, the trial has no worker, and is taken over as lost.)
 from __future__ import annotations
 
 import copy
+import math
 import threading
 import time
 import uuid
@@ -34,6 +35,9 @@ T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two attempts; each pause is twice the one before."""
+
+PUT_DOWN_SECONDS = 5.0
+"""So long a storage is waited for after Ctrl-C, all operations together: a lock is gone by then, a server not back."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class PatientStorage(BaseStorage):
         self._lock = threading.Lock()
         self._silent = False  # it was said that the storage does not answer
         self._given_up = False  # nobody waits any more until it answers
+        self._end = math.inf  # nobody waits longer than to this reading of the clock
         self._written = False
 
     # Studies
@@ -204,7 +209,7 @@ class PatientStorage(BaseStorage):
                 if not is_fault(error, reading=reading):
                     raise
                 now = self._patience.now()
-                left = self._patience.seconds if deadline is None else deadline - now
+                left = min(self._patience.seconds if deadline is None else deadline - now, self._end - now)
                 if self._given_up or left <= 0 or not is_transient(error):
                     raise self._failed(error, deadline) from error
                 deadline = now + left
@@ -218,8 +223,8 @@ class PatientStorage(BaseStorage):
     def _wait(self, seconds: float) -> None:
         try:
             self._patience.pause(seconds)
-        except BaseException:  # Ctrl-C: what is to be put in order must not wait again
-            self._given_up = True
+        except BaseException:  # Ctrl-C: what is to be put in order must not wait as long again
+            self._end = min(self._end, self._patience.now() + PUT_DOWN_SECONDS)
             raise
 
     def _note_silence(self, error: Exception) -> None:
@@ -230,7 +235,7 @@ class PatientStorage(BaseStorage):
             self._patience.say(f"the storage does not answer ({self._reason(error)}); trying again for up to {within}")
 
     def _note_answer(self) -> None:
-        self._given_up = False
+        self._given_up, self._end = False, math.inf
         if self._silent:
             with self._lock:
                 told, self._silent = self._silent, False

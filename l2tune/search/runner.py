@@ -24,7 +24,7 @@ from l2tune.records.one_reading import one_reading
 from l2tune.records.tables import write_summary
 from l2tune.records.workers import Worker, write_beat
 from l2tune.search.audit import audits_waiting, queue_audit
-from l2tune.search.completion import queue_wholes
+from l2tune.search.completion import is_copy, queue_wholes
 from l2tune.search.failing import Failures, end_failed
 from l2tune.search.heartbeat import Heart, Watch
 from l2tune.search.pending import of_others
@@ -313,7 +313,7 @@ class WorkerSearch:
         return any(not is_audit(trial) for trial in waiting)
 
     def _begin(self, queued: bool) -> None:
-        """Ask for a trial and add it to those in training, unless other workers have begun all trials in this instant.
+        """Ask for a trial and add it to those in training, unless other workers have in this instant begun all, or it.
 
         Args:
             queued: Only one that is queued.
@@ -324,7 +324,8 @@ class WorkerSearch:
         try:
             trials = self._study.get_trials(deepcopy=False)
             me = trials[trial.number]
-            if not is_audit(me) and not is_of_parts(me) and begun(trials[: me.number]) >= self._budget.trials:
+            beyond = not is_audit(me) and not is_of_parts(me) and begun(trials[: me.number]) >= self._budget.trials
+            if beyond or is_copy(trials, me):
                 withdraw(self._study, trial)
                 return
             opened = self._objective.open(trial)

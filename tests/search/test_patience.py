@@ -17,7 +17,7 @@ from optuna.storages._base import BaseStorage
 from optuna.trial import TrialState, create_trial
 
 from l2tune.errors import StorageFailed
-from l2tune.search.patience import Patience, PatientStorage
+from l2tune.search.patience import PUT_DOWN_SECONDS, Patience, PatientStorage
 from l2tune.search.storage import open_storage, open_study
 from l2tune.search.storage_faults import is_fault, is_transient, reason
 from l2tune.settings import build
@@ -134,7 +134,7 @@ def test_pauses_grow_and_end_with_the_patience() -> None:
     assert said == ["the storage does not answer (Connection reset by peer); trying again for up to 30 s"]
 
 
-def test_what_is_put_in_order_after_the_patience_or_an_interrupt_does_not_wait_again() -> None:
+def test_what_is_put_in_order_after_the_patience_does_not_wait_again() -> None:
     storage, clock, _ = patient(30.0)
     broken = True
     Breaking(storage, "before", lambda number: broken)
@@ -146,16 +146,38 @@ def test_what_is_put_in_order_after_the_patience_or_an_interrupt_does_not_wait_a
     assert clock.seconds == before
     broken = False
     assert storage.get_all_studies() == []
+
+
+def test_after_an_interrupt_a_lock_is_waited_for_but_no_server() -> None:
+    storage, clock, _ = patient(300.0)
     broken = True
+    Breaking(storage, "before", lambda number: broken)
 
     def interrupt(seconds: float) -> None:
+        object.__setattr__(storage._patience, "pause", clock.pause)
         raise KeyboardInterrupt
 
     object.__setattr__(storage._patience, "pause", interrupt)
     with pytest.raises(KeyboardInterrupt):
         storage.get_all_studies()
-    with pytest.raises(StorageFailed):
+    for _ in range(3):
+        with pytest.raises(StorageFailed, match="does not answer"):
+            storage.get_all_studies()
+    assert clock.seconds == pytest.approx(PUT_DOWN_SECONDS), "all three together"
+
+    object.__setattr__(storage._patience, "pause", interrupt)
+    broken = False
+    assert storage.get_all_studies() == []
+    broken = True
+    with pytest.raises(KeyboardInterrupt):
         storage.get_all_studies()
+
+    def unlock(seconds: float) -> None:
+        nonlocal broken
+        broken = False
+
+    object.__setattr__(storage._patience, "pause", unlock)
+    assert storage.get_all_studies() == [], "the other worker has let go of its lock"
 
 
 def test_without_patience_nothing_is_tried_again_and_nothing_is_marked() -> None:

@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.members import Member
 from l2tune.objectives.cross_validation import CrossValidationObjective
-from l2tune.records.keys import COMPLETE
+from l2tune.records.claims import begun
+from l2tune.records.keys import COMPLETE, JOINS_PARTS, PART, STRENGTH
 from l2tune.records.observations import finished_folds_of, strength_of
 from l2tune.records.workers import Worker
 from l2tune.search.completion import queue_baseline_parts
@@ -136,6 +137,45 @@ def test_a_resumed_search_goes_on_and_repeats_no_strength(sampler: str) -> None:
     assert len(study.trials) <= 10, "--trials is the study's total"
     if sampler != "curve":
         assert len(study.trials) == 10
+
+
+@pytest.mark.parametrize(
+    ("params", "marks"),
+    [
+        ({}, {STRENGTH: 0.0, PART: 1}),
+        ({}, {STRENGTH: 0.0, JOINS_PARTS: True}),
+        ({"lambda": 1e-3}, {COMPLETE: True}),
+        ({"lambda": 1e-3}, {STRENGTH: 1e-3, PART: 2, COMPLETE: True}),
+    ],
+)
+def test_what_two_workers_have_queued_at_once_is_begun_once_and_counts_once(
+    params: dict[str, float], marks: dict[str, object]
+) -> None:
+    """The second is taken by a worker before who queued it has seen the first."""
+    settings = build({"epochs": 3, "sampler": "random", "pruner": "none", "trials": 6})
+    study = optuna.create_study(sampler=make_sampler(settings), pruner=make_pruner(settings))
+    if marks.get(JOINS_PARTS):
+        queue_baseline_parts(study, 5)
+    objectives = [
+        CrossValidationObjective.from_settings(settings, CountingReplay(), {"class_names": list("0123456789")})
+        for _ in range(2)
+    ]
+    one, two = (
+        WorkerSearch(study, objective, Budget(6), Worker()) for objective in objectives
+    )  # neither has a stopping rule
+    for _ in range(5 if marks.get(JOINS_PARTS) else 0):
+        one.begin()
+        while one.active:
+            one.advance()
+    for _ in range(2):
+        study.enqueue_trial(params, user_attrs=marks)
+    copy = len(study.trials) - 1
+    assert one.begin() is Step.BEGUN
+    assert two.begin() is Step.BEGUN
+    assert study.trials[copy].state == TrialState.FAIL
+    assert one.active[0].trial.number == copy - 1
+    assert two.active[0].trial.number == copy + 1, "it goes on with something else"
+    assert begun(study.trials) == 2, "both that are under way"
 
 
 def test_ctrl_c_keeps_what_was_told_and_queues_the_rest() -> None:
