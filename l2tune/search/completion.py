@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.optuna_internals import mark_trial, queued_params, take_waiting
 from l2tune.records.claims import is_wanted_whole, part_of_folds
-from l2tune.records.keys import COMPLETE, JOINS_PARTS, PART, STRENGTH
+from l2tune.records.keys import COMPLETE, CONTINUES, GIVEN_UP, JOINS_PARTS, PART, STRENGTH
 from l2tune.records.observations import finished_folds_of, known_parameter, strength_of
 from l2tune.records.parameter import Others
 from l2tune.search.workers import withdraw
@@ -109,11 +109,18 @@ def is_copy(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> bool:
     """
     params, strength, fold = queued_params(trial), trial.user_attrs.get(STRENGTH), part_of_folds(trial)
     earlier = trials[: trial.number]
+    if CONTINUES in trial.user_attrs and any(_continues_the_same(t, trial) for t in earlier):
+        return True  # two workers have taken over what a third one left
     if fold is not None:
         return any(part_of_folds(t) == fold and _is_open_part(t, params, strength) for t in earlier)
     if trial.user_attrs.get(JOINS_PARTS):
         return any(_is_whole(t, params, strength) for t in earlier)
     return is_wanted_whole(trial) and bool(params) and any(_is_completion(t, params) for t in earlier)
+
+
+def _continues_the_same(trial: FrozenTrial, other: FrozenTrial) -> bool:
+    same = trial.user_attrs.get(CONTINUES) == other.user_attrs[CONTINUES]
+    return same and (trial.state != TrialState.FAIL or trial.user_attrs.get(GIVEN_UP) is True)
 
 
 def _withdraw_copies(study: optuna.Study) -> None:

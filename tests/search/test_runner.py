@@ -18,7 +18,7 @@ from l2tune.errors import SearchAborted, TrialFailed
 from l2tune.members import Member
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.claims import begun
-from l2tune.records.keys import COMPLETE, JOINS_PARTS, PART, STRENGTH
+from l2tune.records.keys import COMPLETE, CONTINUES, JOINS_PARTS, PART, STRENGTH
 from l2tune.records.observations import finished_folds_of, strength_of
 from l2tune.records.workers import Worker
 from l2tune.search.completion import queue_baseline_parts
@@ -146,6 +146,7 @@ def test_a_resumed_search_goes_on_and_repeats_no_strength(sampler: str) -> None:
         ({}, {STRENGTH: 0.0, JOINS_PARTS: True}),
         ({"lambda": 1e-3}, {COMPLETE: True}),
         ({"lambda": 1e-3}, {STRENGTH: 1e-3, PART: 2, COMPLETE: True}),
+        ({"lambda": 1e-3}, {CONTINUES: 0}),
     ],
 )
 def test_what_two_workers_have_queued_at_once_is_begun_once_and_counts_once(
