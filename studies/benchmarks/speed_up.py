@@ -26,7 +26,7 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
-from search import rows_as_markdown
+from tables import rows_as_markdown
 from workers import HERE, write_part
 
 
