@@ -45,10 +45,13 @@ for _name, _help in {
     "show": "Print a study's verdict and curve.",
     "report": "Write a study's results again, from its storage alone.",
     "list": "List the studies in a storage.",
+    "export": "Write a study's tables as CSV or Parquet, for other tools.",
     "fit": "Train on all training images with the chosen λ, and save the network.",
     "dashboard": "Open the Optuna dashboard on a storage.",
+    "doctor": "Tell versions, devices, threads and storage: what a report of a bug needs.",
 }.items():
     app.command(f"l2tune.commands.{_name}:{_name}_command", name=_name, help=_help)
+app.register_install_completion_command(help="Install completion for your shell, and say where.")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import Finding, findings, in_brief
@@ -22,11 +22,15 @@ from l2tune.records.tables import read_study
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
+    import plotly.graph_objects as go
 
     from l2tune.objectives.cross_validation import CrossValidationObjective
 
+FigureName = Literal["tradeoff", "gap", "bias_variance", "learning", "weights", "network"]
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Tradeoff(Estimates):
     """The analysis of a study: all attributes of `Estimates`, and what to do with them.
 
@@ -80,6 +84,42 @@ class Tradeoff(Estimates):
     def verdict(self) -> str:
         """Two to four sentences for people."""
         return in_brief(self.findings)
+
+    def __repr__(self) -> str:
+        """Five lines: the study, λ_best, λ_1se, the score there and without a penalty."""
+        from l2tune.report.in_short import in_five_lines
+
+        return in_five_lines(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict and the curve."""
+        from l2tune.report.in_short import as_html
+
+        return as_html(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per λ, a copy of `strengths`."""
+        return self.strengths.copy()
+
+    def plot(self, figure: FigureName = "tradeoff") -> go.Figure:
+        """A figure of the report, as plotly's: shown by a notebook, and `.show()`n or written by plotly's own methods.
+
+        Args:
+            figure: `tradeoff`: the validation metric over λ, above training; `gap`: overfitting and underfitting;
+                `bias_variance`: of the folds' predictions; `learning`: curves over epochs; `weights`: their size;
+                `network`: what the network is like at the end.
+
+        Raises:
+            UserError: There is no such figure, or the study has not recorded what it shows.
+        """
+        from l2tune.report.figures import FIGURES
+
+        if figure not in FIGURES:
+            raise UserError(f"{figure!r} is no figure", "plot", f"give one of {', '.join(FIGURES)}")
+        drawn = FIGURES[figure](self)
+        if drawn is None:
+            raise UserError("has not recorded what this figure shows", f"study {self.record.name!r}, plot {figure!r}")
+        return drawn
 
     def report(self, folder: str | Path, formats: Sequence[str] = ("html", "json", "csv")) -> list[Path]:
         """Write `report.html`, `results.json`, `trials.csv` and, if asked, `curve.png` (format `png`).

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from l2tune.commands.flags import with_settings
+from l2tune.commands.flags import AsJson, with_settings
 from l2tune.settings import build
 
 _FALLING = "Validation loss was still falling when training ended: the estimate is too high, train longer (--epochs)."
@@ -16,6 +17,8 @@ _FALLING = "Validation loss was still falling when training ended: the estimate 
 def estimate_command(
     file: Annotated[str | None, Parameter(help="A TOML file of settings; flags override it")] = None,
     /,
+    *,
+    as_json: AsJson = False,
     **given: Any,
 ) -> None:
     """A first, rough λ in the time of one fit.
@@ -43,12 +46,25 @@ def estimate_command(
     if record.diverged or estimate is None:
         raise UserError("the unregularized fit diverged", "estimate", "lower --lr, or run `l2tune search`")
     lowest = min(history, key=lambda scores: scores.val_loss).epoch
+    falling = lowest == len(history)
     decays = settings.penalty.form not in NO_WEIGHT_DECAY
+    if as_json:
+        told = {
+            "lambda": estimate,
+            "weight_decay": weight_decay(estimate) if decays else None,
+            "lambda_max": highest,
+            "lowest_epoch": lowest,
+            "epochs": len(history),
+            "still_falling": falling,
+            "seconds": record.seconds,
+        }
+        print(json.dumps(told, indent=2, allow_nan=False))
+        return
     decay = f" (weight decay ≈ {format_lambda(weight_decay(estimate))} on the penalized weights)" if decays else ""
     print(
         f"λ ≈ {format_lambda(estimate)}{decay}, from one fit of one fold in {record.seconds:.0f} s.\n"
         + (f"From λ_max = {format_lambda(highest)} on all penalized weights are zero.\n" if highest else "")
-        + (f"{_FALLING}\n" if lowest == len(history) else "")
+        + (f"{_FALLING}\n" if falling else "")
         + "This is rough: expect it within a factor of ten of the best λ, seldom closer than two. "
         "`l2tune search` finds the best λ and how sure it is."
     )

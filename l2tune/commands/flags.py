@@ -30,7 +30,17 @@ _GROUPS = {
 
 
 OwnParameter = Annotated[str | None, Parameter(help="Name of the strength, where a study of your own does not tell it")]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON, for scripts", negative=())]
 OwnScale = Annotated[ScaleName | None, Parameter(help="What its numbers are")]
+
+
+_ENVIRONMENT = {
+    "storage": "L2TUNE_STORAGE",  # where a command line would show its password
+    "device": "L2TUNE_DEVICE",
+    "storage_patience": "L2TUNE_STORAGE_PATIENCE",
+}
+"""Settings that an environment variable may give (where data lie has one too, `L2TUNE_DATA`): those of the machine
+alone, for what a search answers follows from its command and its file."""
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,7 +108,7 @@ def _flag(name: str) -> inspect.Parameter:
         negative=None if field.annotation is bool else (),
         negative_iterable=(),
         show_default=False,
-        env_var="L2TUNE_STORAGE" if name == "storage" else None,  # where a command line would show its password
+        env_var=_ENVIRONMENT.get(name),
     )
     annotation: Any = Annotated[kind | None, parameter]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

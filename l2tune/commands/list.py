@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from l2tune.commands.flags import AsJson
 
 if TYPE_CHECKING:
     import optuna
@@ -13,16 +16,53 @@ if TYPE_CHECKING:
 _COLUMNS = ("study", "trials", "running", "best λ", "value", "metric", "better", "begun")
 
 
+@dataclass(frozen=True)
+class ListedStudy:
+    """What is told of a study; None for what is not known.
+
+    Attributes:
+        comparison: That it belongs to.
+        best: λ of the best complete trial as it is shown.
+        shown: Its value as it is shown.
+        begun: Local time of its first trial.
+        problem: Why nothing is known of it.
+    """
+
+    study: str
+    comparison: str | None
+    trials: int
+    running: int
+    begun: str | None
+    best_lambda: float | None = None
+    best: str | None = None
+    value: float | None = None
+    shown: str | None = None
+    metric: str | None = None
+    better: str | None = None
+    problem: str | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        known = self.best, self.shown, self.problem or self.metric, self.better, self.begun
+        return self.study, str(self.trials), str(self.running), *(text or "–" for text in known)
+
+    def plain(self) -> dict[str, object]:
+        """As JSON has it."""
+        return {name: value for name, value in asdict(self).items() if name not in ("best", "shown")}
+
+
 def list_command(
     *,
     storage: Annotated[
         str, Parameter(help="Storage of the searches", env_var="L2TUNE_STORAGE")
     ] = "sqlite:///l2tune.db",
+    as_json: AsJson = False,
 ) -> None:
     """List the studies in a storage: trials, the best λ of a complete trial and its value, and when it began.
 
     The studies of a comparison stand below its name.
     """
+    import json
+
     import optuna
     from rich.console import Console
     from rich.table import Table
@@ -35,6 +75,15 @@ def list_command(
 
     opened = open_storage(storage, must_exist=True)
     names = optuna.get_all_study_names(opened)
+    compared = comparison_names(opened)
+
+    def listed(study: optuna.Study) -> ListedStudy:
+        return listed_study(study, compared.get(study.study_name))
+
+    if as_json:
+        studies = [listed(optuna.load_study(study_name=name, storage=opened)).plain() for name in names]
+        print(json.dumps(studies, indent=2))
+        return
     if not names:
         print(one_line(f"No study in {without_password(storage)}."))
         return
@@ -45,36 +94,27 @@ def list_command(
         return Text(readable(one_line(text), console.encoding))
 
     table = Table(box=None, pad_edge=False)
-    compared = comparison_names(opened)
     for title in _COLUMNS:
         table.add_column(cell(title), no_wrap=title == "study")  # which other commands take
     for name in names:
         if name not in compared:
-            table.add_row(*map(cell, _row(optuna.load_study(study_name=name, storage=opened))))
+            table.add_row(*map(cell, listed(optuna.load_study(study_name=name, storage=opened)).cells()))
     for comparison in dict.fromkeys(compared.values()):
         table.add_row(cell(f"{comparison} (comparison)"))
         for study in comparison_studies(opened, comparison).values():
-            first, *others = map(cell, _row(study))
+            first, *others = map(cell, listed(study).cells())
             table.add_row(Text("  ") + first, *others)
     console.print(table)
 
 
-def _row(study: optuna.Study) -> tuple[str, ...]:
-    """A study's cells; – for what is not known of it."""
-    trials = study.get_trials(deepcopy=False)
-    starts = [t.datetime_start for t in trials if t.datetime_start]
-    return (
-        study.study_name,
-        str(sum(t.state.is_finished() for t in trials)),
-        str(sum(t.state.name == "RUNNING" for t in trials)),
-        *_best(study),
-        f"{min(starts):%Y-%m-%d %H:%M}" if starts else "–",
-    )
+def listed_study(study: optuna.Study, comparison: str | None = None) -> ListedStudy:
+    """What is told of a study.
 
-
-def _best(study: optuna.Study) -> tuple[str, str, str, str]:
-    """λ of the best complete trial, its value, the metric, and which values are better."""
+    Args:
+        comparison: That it belongs to.
+    """
     import math
+    from dataclasses import replace
 
     from l2tune.analysis.wording import amount
     from l2tune.errors import UserError
@@ -85,25 +125,39 @@ def _best(study: optuna.Study) -> tuple[str, str, str, str]:
     from l2tune.records.study import check_schema, is_described, metric_of
     from l2tune.report.labels import own_name, own_written
 
+    trials = study.get_trials(deepcopy=False)
+    starts = [t.datetime_start for t in trials if t.datetime_start]
+    found = ListedStudy(
+        study.study_name,
+        comparison,
+        trials=sum(t.state.is_finished() for t in trials),
+        running=sum(t.state.name == "RUNNING" for t in trials),
+        begun=f"{min(starts):%Y-%m-%d %H:%M}" if starts else None,
+    )
     try:
         check_schema(study)
     except UserError:
-        return "–", "–", "written by another version", "–"
+        return replace(found, problem="written by another version")
     try:
         check_stored(study)
         metric, parameter = metric_of(study), parameter_of(study)
     except UserError:
-        return "–", "–", "written by another program", "–"
+        return replace(found, problem="written by another program")
     if len(study.directions) > 1:
-        return "–", "–", metric.name if is_described(study) else "–", "two objectives"
-    named = metric.name if is_described(study) or study.metric_names else "–"
-    complete = [t for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE" and t.values is not None]
+        return replace(found, metric=metric.name if is_described(study) else None, better="two objectives")
+    found = replace(
+        found, metric=metric.name if is_described(study) or study.metric_names else None, better=metric.better
+    )
+    complete = [t for t in trials if t.state.name == "COMPLETE" and t.values is not None]
     complete = [t for t in complete if math.isfinite(t.values[0])]
     best = min(complete, key=lambda t: metric.cost(t.values[0]), default=None)
     if best is None:
-        return "–", "–", named, metric.better
+        return found
+    found = replace(found, value=best.values[0], shown=amount(best.values[0], metric))
     strength = None if parameter is None else strength_of(best, parameter)
-    written = "–" if strength is None else format_lambda(strength)
-    if strength is not None and parameter is not None and parameter.scale.name != "lambda":
+    if strength is None or parameter is None:
+        return found
+    written = format_lambda(strength)
+    if parameter.scale.name != "lambda":
         written += f" ({own_name(parameter)} {own_written(parameter, strength)})"
-    return written, amount(best.values[0], metric), named, metric.better
+    return replace(found, best_lambda=strength, best=written)

@@ -144,6 +144,18 @@ def print_verdict(tradeoff: Tradeoff | None, folder: str | None = None) -> None:
         print(printable(f"\nReport: {Path(folder) / 'report.html'}"))
 
 
+def print_json(content: bytes | None, of: str) -> None:
+    """JSON on standard output, in UTF-8 whatever the terminal's encoding.
+
+    Raises:
+        UserError: There is none yet.
+    """
+    if content is None:
+        raise UserError("no fold has been scored yet, so there is nothing to tell", of, "search first")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+
+
 def analysed(storage: BaseStorage, name: str) -> Comparison | None:
     """A comparison's analysis; None if nothing of it has a score yet."""
     from l2tune.comparison import Comparison

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from l2tune.commands.flags import OwnParameter, OwnScale
+from l2tune.commands.flags import AsJson, OwnParameter, OwnScale
 
 
 def show_command(
@@ -16,9 +16,13 @@ def show_command(
     storage: Annotated[str, Parameter(help="Storage of the search", env_var="L2TUNE_STORAGE")] = "sqlite:///l2tune.db",
     parameter: OwnParameter = None,
     scale: OwnScale = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Print a study's verdict and curve, or a comparison's forms side by side. Nothing is trained or written."""
-    from l2tune.commands.results import analysed, print_comparison, print_verdict
+    """Print a study's verdict and curve, or a comparison's forms side by side. Nothing is trained or written.
+
+    JSON is what `l2tune report` writes into `results.json`, or `compare.json`.
+    """
+    from l2tune.commands.results import analysed, print_comparison, print_json, print_verdict
     from l2tune.errors import UserError
     from l2tune.records.comparison import is_comparison
     from l2tune.records.observations import observations
@@ -31,8 +35,20 @@ def show_command(
         if parameter is not None or scale is not None:
             where = "--scale" if parameter is None else "--parameter"
             raise UserError("is for one study, and this is a comparison of several", where, "leave it out")
-        print_comparison(analysed(opened, study))
+        compared = analysed(opened, study)
+        if as_json:
+            from l2tune.report.comparison_files import comparison_json
+
+            print_json(None if compared is None else comparison_json(compared), f"comparison {study!r}")
+        else:
+            print_comparison(compared)
         return
     found = load_study(opened, study)
     scored = len(observations(found, parameter_of(found, parameter, scale)).cost)
-    print_verdict(Tradeoff.from_study(found, parameter=parameter, scale=scale) if scored else None)
+    tradeoff = Tradeoff.from_study(found, parameter=parameter, scale=scale) if scored else None
+    if as_json:
+        from l2tune.report.tables import results_json
+
+        print_json(None if tradeoff is None else results_json(tradeoff), f"study {study!r}")
+    else:
+        print_verdict(tradeoff)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
-from l2tune.data.cache_folder import cache_folder
 from l2tune.data.images import ImageData, assemble
 from l2tune.errors import UserError
 from l2tune.importing import one_line, user_path
@@ -39,7 +39,7 @@ def data_root(root: str | None) -> Path:
     chosen = root or os.environ.get("L2TUNE_DATA")
     if chosen:
         return user_path(chosen)
-    return cache_folder()
+    return user_cache_path("l2tune", appauthor=False)
 
 
 def load_torchvision(name: str, root: str | None) -> ImageData:

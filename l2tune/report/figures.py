@@ -1,8 +1,9 @@
-"""The other figures of a report, as plotly figures; each is None where nothing is known of what it would show."""
+"""The figures of a report, as plotly's; each is None where nothing is known of what it would show."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import plotly.graph_objects as go
@@ -29,6 +30,7 @@ from l2tune.report.canvas import (
     strength_line,
 )
 from l2tune.report.labels import for_plotly, strengths_column
+from l2tune.report.tradeoff_figure import tradeoff_figure
 
 _CURVES = 60
 """Learning curves drawn at most; a page with thousands would not scroll."""
@@ -221,3 +223,14 @@ def _viridis(share: float) -> str:
     from plotly.colors import sample_colorscale
 
     return str(sample_colorscale("Viridis", min(max(share, 0.0), 1.0))[0])
+
+
+FIGURES: Mapping[str, Callable[[Estimates], go.Figure | None]] = {
+    "tradeoff": tradeoff_figure,
+    "gap": gap_figure,
+    "bias_variance": bias_variance_figure,
+    "learning": learning_figure,
+    "weights": weights_figure,
+    "network": network_figure,
+}
+"""By name."""

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from platformdirs import user_cache_path
 
 from l2tune import __version__
-from l2tune.data.cache_folder import cache_folder
 from l2tune.data.folds import Fold
 from l2tune.data.images import take_subset
 from l2tune.members import Member
@@ -127,13 +127,13 @@ def _keep(key: str, seconds: Mapping[str, float]) -> None:
     others = {other: value for other, value in _read().items() if other != key}
     newest = dict([*others.items(), (key, dict(seconds))][-_KEPT:])
     with suppress(OSError, RuntimeError):  # a folder that cannot be written, or no home
-        write_together(cache_folder(), {FILE: json.dumps(newest, indent=1).encode()})
+        write_together(user_cache_path("l2tune", appauthor=False), {FILE: json.dumps(newest, indent=1).encode()})
 
 
 def _read() -> dict[str, Any]:
     """The file's content; nothing where there is none, or where it is none of ours."""
     with suppress(OSError, RuntimeError, ValueError, RecursionError):
-        found = json.loads((cache_folder() / FILE).read_bytes())
+        found = json.loads((user_cache_path("l2tune", appauthor=False) / FILE).read_bytes())
         if isinstance(found, dict):
             return found
     return {}

@@ -1,5 +1,6 @@
 """`l2tune estimate`: a rough λ, and what keeps it from being better."""
 
+import json
 import re
 
 import pytest
@@ -30,3 +31,10 @@ def test_a_fit_that_was_still_getting_better_is_no_ground_for_an_estimate(capsys
     falling = "Validation loss was still falling when training ended"
     assert falling in told(capsys, "--epochs", "2", "--optimizer", "adam")
     assert falling not in told(capsys, "--epochs", "25")
+
+
+def test_scripts_get_json(capsys):
+    found = json.loads(told(capsys, "--epochs", "3", "--model", "linear", "--json"))
+    assert found["weight_decay"] == pytest.approx(2 * found["lambda"])
+    assert found["epochs"] == 3
+    assert found["still_falling"] == (found["lowest_epoch"] == 3)

@@ -19,7 +19,7 @@ from optuna.trial import create_trial
 
 from l2tune.analysis.code_to_paste import code_to_paste
 from l2tune.cli import main
-from l2tune.commands.list import _row
+from l2tune.commands.list import listed_study
 from l2tune.commands.results import check_folder
 from l2tune.errors import UserError
 from l2tune.given import results_folder
@@ -29,6 +29,7 @@ from l2tune.records.keys import COMPARISON, PREFIX
 from l2tune.records.refits import RefitRecord, write_refit
 from l2tune.records.study import name_objectives, widen_range
 from l2tune.report.dashboard import keep_artifacts, publish
+from l2tune.report.export import table_bytes, tables
 from l2tune.report.html import render
 from l2tune.report.tables import results_json, trials_csv
 from l2tune.report.terminal import render as render_terminal
@@ -217,7 +218,7 @@ def written(make_study: Callable[..., optuna.Study]) -> list[optuna.Study]:
 
 def look(study: optuna.Study) -> None:
     """All that shows a study."""
-    assert len(_row(study)) == 8
+    assert len(listed_study(study).cells()) == 8
     found = load_study(study._storage, study.study_name)
     tradeoff = Tradeoff.from_study(found)
     page = render(tradeoff)
@@ -225,6 +226,9 @@ def look(study: optuna.Study) -> None:
     assert "\x1b" not in page
     assert results_json(tradeoff)
     assert trials_csv(tradeoff)
+    for table in tables(tradeoff).values():
+        assert table_bytes(table, "csv")
+        assert table_bytes(table, "parquet")
     assert render_terminal(tradeoff)
     if tradeoff.curve is not None:
         code_to_paste(tradeoff.record, tradeoff.best_lambda)

@@ -1,5 +1,6 @@
 """`l2tune list`: every study by its own direction and metric."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,3 +85,22 @@ def test_what_is_not_known_is_a_dash(storage: str, listed: Listed) -> None:
 def test_names_are_no_markup_and_do_not_steer(storage: str, listed: Listed) -> None:
     optuna.create_study(storage=storage, study_name="[bold]x[/bold]\x1b[31m")
     assert "[bold]x[/bold]\\x1b[31m" in listed()
+
+
+def test_scripts_get_json(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    study = optuna.create_study(storage=storage, study_name="mine", direction="maximize")
+    add(study, 0.25, C=100.0)
+    add(study, 0.75, C=10.0)
+    optuna.create_study(storage=storage, study_name="two", directions=["minimize", "minimize"])
+    list_command(storage=storage, as_json=True)
+    mine, two = json.loads(capsys.readouterr().out)
+    assert mine["best_lambda"] == pytest.approx(0.1)
+    assert (mine["study"], mine["trials"], mine["value"], mine["better"]) == ("mine", 2, 0.75, "higher")
+    assert (two["better"], two["value"], two["comparison"]) == ("two objectives", None, None)
+
+
+def test_json_of_an_empty_storage_is_an_empty_list(storage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    study = optuna.create_study(storage=storage, study_name="gone")
+    optuna.delete_study(study_name=study.study_name, storage=storage)
+    list_command(storage=storage, as_json=True)
+    assert json.loads(capsys.readouterr().out) == []
