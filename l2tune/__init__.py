@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from l2tune.search.pruner import FoldRacingPruner as FoldRacingPruner
     from l2tune.search.sampler import FoldCurveSampler as FoldCurveSampler
     from l2tune.search.stopping import StopWhenSettled as StopWhenSettled
+    from l2tune.search.storage import open_storage as open_storage
     from l2tune.tradeoff import Tradeoff as Tradeoff
     from l2tune.training.own_loop import parameter_groups as parameter_groups
     from l2tune.training.own_loop import proximal_step as proximal_step
@@ -56,6 +57,7 @@ _HOME = {
     "TrialFailed": "errors",
     "UserError": "errors",
     "compare": "comparison",
+    "open_storage": "search.storage",
     "own_process": "process",
     "parameter_groups": "training.own_loop",
     "proximal_step": "training.own_loop",

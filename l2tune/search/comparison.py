@@ -216,6 +216,8 @@ class _Run:
                         continue
                     if self._is_refitted_elsewhere(side, strength) or not self._claim(side, strength):
                         waiting = True
+                    elif self._is_refitted(side, strength):  # another process was at it when this one looked before
+                        clear_refitting(side.study, strength, side.objective.settings.search.seed)
                     elif not self._refit(side, strength):
                         given_up.add((side.form, strength))
                         if strength == 0:

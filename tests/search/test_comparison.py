@@ -20,11 +20,12 @@ from l2tune.members import Member
 from l2tune.optuna_internals import mark_trial
 from l2tune.records.comparison import baseline_of, comparison_studies, is_shared, membership, share_baseline
 from l2tune.records.keys import WORKER
-from l2tune.records.refits import refit_of
+from l2tune.records.refits import RefitRecord, refit_of, write_refit
 from l2tune.records.tables import StudyRecord, read_study
-from l2tune.records.workers import Worker
+from l2tune.records.workers import Worker, refitting
 from l2tune.report.page_tables import search as how_it_went
 from l2tune.report.tables import results
+from l2tune.search import comparison
 from l2tune.search.comparison import assemble_parts, open_sides, run_comparison
 from l2tune.search.storage import open_storage, open_study
 from l2tune.training import refit, sequential
@@ -141,13 +142,33 @@ def interrupt_at(patch: pytest.MonkeyPatch, place: int) -> None:
 
 def test_each_form_has_its_final_networks_and_they_are_stored_once(trained: list[tuple[str, float, int]]) -> None:
     storage = optuna.storages.InMemoryStorage()
-    comparison = compare(storage)
+    found = compare(storage)
     refits = [fit for fit in trained if fit[2] < 0]
     assert len(set(refits)) == len(refits)
     for form, study in comparison_studies(storage, "c").items():
-        t = comparison.estimates[form]
+        t = found.estimates[form]
         assert {0.0, t.best_lambda, t.one_se_lambda} == set(t.record.refits["lambda"])
         assert refit_of(study, 0.0, 0) is not None
+
+
+def test_a_final_network_that_another_process_stored_just_before_it_was_claimed_is_not_trained(
+    monkeypatch: pytest.MonkeyPatch, trained: list[tuple[str, float, int]]
+) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    claim = comparison._Run._claim
+    stored = []
+
+    def late(self: Any, side: Any, strength: float) -> bool:
+        claimed = claim(self, side, strength)
+        if not stored:  # the other process ends between this one's look and its claim
+            stored.append((side.form, strength, -1))
+            write_refit(side.study, RefitRecord(strength, 0, test_loss=1.0))
+        return claimed
+
+    monkeypatch.setattr(comparison._Run, "_claim", late)
+    compare(storage)
+    assert stored[0] not in trained
+    assert not any(refitting(study, 0.0, 0) for study in comparison_studies(storage, "c").values())
 
 
 def test_a_form_that_joins_later_takes_over_what_the_others_share(trained: list[tuple[str, float, int]]) -> None:
