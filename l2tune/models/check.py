@@ -47,6 +47,7 @@ def check_factory(factory: ModelFactory, shape: tuple[int, int, int], classes: i
     """
     where = place_of(factory)
     with kept(), forked_generators(), torch.inference_mode(False), torch.enable_grad():
+        torch.set_num_threads(1)  # for three images others only wait, and make each other wait beside other work
         networks = []
         for seed in _SEEDS:
             torch.manual_seed(seed)
