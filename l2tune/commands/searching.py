@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from l2tune.objectives.cross_validation import CrossValidationObjective
     from l2tune.objectives.open_trial import OpenTrial
     from l2tune.records.workers import Worker
-    from l2tune.report.dashboard import DashboardPublisher
+    from l2tune.report.publisher import DashboardPublisher
     from l2tune.search.ray_crew import RayCrew
 
 
