@@ -39,7 +39,7 @@ def own_process() -> None:
 
 
 def begin_training() -> None:
-    """Say that what this process needs is loaded: from now on garbage is looked for as ever. Others stay as they are."""
+    """Say that what this process of ours needs is loaded: from now on garbage is looked for as ever."""
     if _owned:
         gc.set_threshold(*_THRESHOLDS)
 

@@ -112,10 +112,11 @@ def coordinate_shown(
     if on_ray is not None:
         crew = on_ray(study, objective, progress.say)
     elif workers != 0:
-        room = places(workers, settings.device)
+        room = places(workers, settings.device, settings.threads)
         storage = {"L2TUNE_STORAGE": settings.storage}
         flags = {
             "device": settings.device,
+            "threads": settings.threads,
             "data-root": settings.data.root,
             "storage-patience": settings.search.storage_patience,
         }
