@@ -27,12 +27,14 @@ class Assembled:
         trainer: The engine that was chosen for it.
         engine: A line that says which engine was chosen and why.
         given: What was given in Python instead of by name, `data` or `model`: settings cannot find it again.
+        threads: What torch was told to compute with; None where it was left as it is.
     """
 
     problem: Problem
     trainer: Trainer
     engine: str
     given: tuple[str, ...] = ()
+    threads: int | None = None
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -41,11 +43,11 @@ class Assembled:
 
     def with_penalty(self, penalty: PenaltySettings) -> Assembled:
         """The same images, folds and network with another penalty."""
-        return _assembled(replace(self.problem, penalty=penalty), self.given)
+        return _assembled(replace(self.problem, penalty=penalty), self.given, self.threads)
 
     def in_precision(self, precision: str) -> Assembled:
         """The same in this precision, whatever is faster here."""
-        return _assembled(self.problem.in_precision(precision), self.given)
+        return _assembled(self.problem.in_precision(precision), self.given, self.threads)
 
     def refit(self, strength: float, seed: int, after_epoch: Callable[[], None] = lambda: None) -> Refit:
         """Train on all training images with this λ, and score on the test images.
@@ -89,15 +91,17 @@ def assemble(
     problem = make_problem(settings, images, factory)
     if precision is not None and problem.training.precision == "auto":
         problem = problem.in_precision(precision)
-    return _assembled(problem, given)
+    return _assembled(problem, given, settings.threads)
 
 
-def _assembled(problem: Problem, given: tuple[str, ...]) -> Assembled:
+def _assembled(problem: Problem, given: tuple[str, ...], threads: int | None) -> Assembled:
     """With the engine that is chosen for the problem, and the precision that is chosen with it."""
     from l2tune.training.engine import choose_engine
 
     trainer, line = choose_engine(problem)
-    return Assembled(trainer.problem, trainer, line, given)
+    if threads is not None:
+        line += f"; {threads} thread{'' if threads == 1 else 's'}, as asked"
+    return Assembled(trainer.problem, trainer, line, given, threads)
 
 
 def make_problem(settings: Settings, images: ImageData | None = None, factory: Any = None) -> Problem:
@@ -109,9 +113,11 @@ def make_problem(settings: Settings, images: ImageData | None = None, factory: A
     from l2tune.data.folds import make_folds
     from l2tune.data.sources import load
     from l2tune.models.registry import make_factory
-    from l2tune.training.device import choose_device
+    from l2tune.training.device import choose_device, use_threads
     from l2tune.training.problem import Problem
 
+    if settings.threads is not None:
+        use_threads(settings.threads)
     images = images or load(settings.data)
     search = settings.search
     folds = make_folds(

@@ -283,6 +283,13 @@ class Settings(_Section):
     )
     out: str = _setting("", "Folder for the results (default: runs/STUDY)", identity=False)
     device: str = _setting("auto", "auto (CUDA when there is one), cpu, cuda, cuda:1", identity=False)
+    threads: int | None = _setting(
+        None,
+        "CPU threads of each process that trains (default: all cores, a share for a worker)",
+        identity=False,
+        ge=1,
+        le=1024,
+    )
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     penalty: PenaltySettings = PenaltySettings()

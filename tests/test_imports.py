@@ -291,3 +291,26 @@ def test_looking_at_a_study_loads_no_torch(make_study: Any, tmp_path: Path, word
     loaded = loaded_in_a_process(run_command(*words, "--storage", storage, *folder))
     assert "optuna" in loaded
     assert loaded & {"torch", "torchvision"} == set()
+
+
+def test_a_search_begins_with_what_its_first_epoch_needs(tmp_path: Path) -> None:
+    """What takes as long to import as torch itself comes later, when there is something to fit or to draw."""
+    out = ["--storage", str(tmp_path / "start.db"), "--out", str(tmp_path / "out"), "--quiet"]
+    code = "\n".join(
+        [
+            "import sys, json, os",
+            "from l2tune.training.sequential import SequentialRun",
+            "def report(*given, **named):",
+            "    print(json.dumps(sorted(sys.modules)), flush=True)",
+            "    os._exit(0)",
+            "SequentialRun._train = report",
+            "from l2tune.cli import main",
+            f"main({['search', *out]!r})",
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    loaded = set(json.loads(done.stdout))
+    late = {"torch._dynamo", "torchvision", "sklearn", "scipy", "pandas", "plotly", "optuna_dashboard", "sympy"}
+    assert loaded >= {"torch", "optuna", "sqlalchemy"}
+    assert loaded & late == set()

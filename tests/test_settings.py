@@ -236,6 +236,7 @@ def test_identity_leaves_out_what_may_change() -> None:
         "storage",
         "out",
         "device",
+        "threads",
         "data_root",
         "engine",
         "trials",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.finding import Finding
@@ -54,7 +54,7 @@ def needs_folds(gain: PairedDifference, size_ratio: float) -> bool:
         return False
     folds = max(ENOUGH_FOLDS, 2 * gain.folds)
     error = spread * math.sqrt(1 / folds + min(size_ratio, 1 / (ENOUGH_FOLDS - 1)))
-    return bool(2 * student.sf(abs(gain.mean) / error, folds - 1) < 0.05)
+    return bool(2 * stdtr(folds - 1, -abs(gain.mean) / error) < 0.05)
 
 
 def gain(t: Estimates, names: Naming) -> Iterator[Finding]:

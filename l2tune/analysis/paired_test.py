@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ def compare(first: ArrayLike, second: ArrayLike, size_ratio: float) -> PairedDif
     naive, corrected = standard_errors(difference, size_ratio)
     if corrected == 0:  # every fold differs by the same amount
         return PairedDifference(k, mean, 0.0, 0.0, (mean, mean), 1.0 if mean == 0 else 0.0)
-    half = float(student.ppf(0.975, k - 1)) * corrected
-    p_value = float(2 * student.sf(abs(mean) / corrected, k - 1))
+    half = float(stdtrit(k - 1, 0.975)) * corrected
+    p_value = float(2 * stdtr(k - 1, -abs(mean) / corrected))
     return PairedDifference(k, mean, naive, corrected, (mean - half, mean + half), p_value)
 
 

@@ -60,7 +60,7 @@ def compare_command(
     from l2tune.errors import SearchAborted
     from l2tune.records.observations import observations
     from l2tune.records.tables import read_study
-    from l2tune.report.dashboard import DashboardPublisher
+    from l2tune.report.publisher import DashboardPublisher
     from l2tune.search.audit import audit_line
     from l2tune.search.optuna_samplers import EPOCH_PRUNING_RISK
     from l2tune.search.storage import STORAGE_ERRORS, open_storage, reason

@@ -76,7 +76,7 @@ def search_command(
     from l2tune.objectives.cross_validation import CrossValidationObjective
     from l2tune.records.comparison import is_comparison
     from l2tune.records.study import keep_plan
-    from l2tune.report.dashboard import DashboardPublisher
+    from l2tune.report.publisher import DashboardPublisher
     from l2tune.search.audit import audit_line
     from l2tune.search.optuna_samplers import EPOCH_PRUNING_RISK
     from l2tune.search.storage import (

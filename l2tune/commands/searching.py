@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from l2tune.objectives.cross_validation import CrossValidationObjective
     from l2tune.objectives.open_trial import OpenTrial
     from l2tune.records.workers import Worker
-    from l2tune.report.dashboard import DashboardPublisher
+    from l2tune.report.publisher import DashboardPublisher
     from l2tune.search.ray_crew import RayCrew
 
 
@@ -50,6 +50,7 @@ def search_shown(
         130 after Ctrl-C, 143 and 129 after SIGTERM and SIGHUP. What was told is kept.
     """
     from l2tune.penalty.strength import format_lambda
+    from l2tune.process import begin_training
     from l2tune.search.failing import end_stuck
     from l2tune.search.runner import run_as_asked
 
@@ -70,6 +71,7 @@ def search_shown(
     status = 0
     with progress.begun(study):
         objective.on_epoch, objective.on_failure, objective.on_stuck = on_epoch, on_failure, end_stuck
+        begin_training()
         try:
             why = run_as_asked(study, objective, on_trial=on_trial, say=progress.say, worker=worker, wait=wait)
         except KeyboardInterrupt as error:
@@ -98,20 +100,23 @@ def coordinate_shown(
         The exit status, as of `search_shown`.
     """
     from l2tune.commands.coordinated import TOKEN
+    from l2tune.process import begin_training
     from l2tune.search.coordinator import coordinate
     from l2tune.search.placement import places
     from l2tune.search.pool import Pool, worker_command_line
     from l2tune.search.workers import take_over_from
 
+    begin_training()
     settings = objective.settings
     crew: RayCrew | Pool | None = None
     if on_ray is not None:
         crew = on_ray(study, objective, progress.say)
     elif workers != 0:
-        room = places(workers, settings.device)
+        room = places(workers, settings.device, settings.threads)
         storage = {"L2TUNE_STORAGE": settings.storage}
         flags = {
             "device": settings.device,
+            "threads": settings.threads,
             "data-root": settings.data.root,
             "storage-patience": settings.search.storage_patience,
         }

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from l2tune.commands.flags import number
+from l2tune.errors import UserError
 
 
 def worker_command(
@@ -19,6 +20,9 @@ def worker_command(
     ] = "sqlite:///l2tune.db",
     data_root: Annotated[str | None, Parameter(help="Where torchvision's data sets lie on this machine")] = None,
     device: Annotated[str, Parameter(help="auto (CUDA when there is one), cpu, cuda, cuda:1")] = "auto",
+    threads: Annotated[
+        int | None, Parameter(help="CPU threads (default: as the search asks, else all cores)", converter=number)
+    ] = None,
     timeout: Annotated[
         float | None,
         Parameter(help="Begin no trial after so many seconds (default: as the search asks)", converter=number),
@@ -44,10 +48,14 @@ def worker_command(
     def say(line: str) -> None:
         print(printable(line), file=sys.stderr, flush=True)
 
+    if threads is not None and not 1 <= threads <= 1024:
+        raise UserError(f"{threads} is no number of threads", "--threads", "give 1 to 1024")
     opened = open_storage(storage, must_exist=True, patience=storage_patience, say=say)
     coordinated = end_with_coordinator()
     with lasting_interrupts() as raise_if_interrupted:
-        found, objective, assembled = join_study(opened, study, device=device, data_root=data_root, timeout=timeout)
+        found, objective, assembled = join_study(
+            opened, study, device=device, threads=threads, data_root=data_root, timeout=timeout
+        )
         progress = Progress(objective.settings, objective.trainer, quiet=quiet)
         progress.say(assembled.engine)
         status = search_shown(

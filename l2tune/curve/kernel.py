@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky
-from scipy.optimize import minimize
 
 from l2tune.curve.transform import Array, Folds, InputWarp
 
@@ -61,6 +59,8 @@ def matern(x1: Array, x2: Array, log_length: float) -> Array:
 
 def root(correlation: Array) -> Array:
     """A matrix whose square is the correlation (n, n), close strengths allowed."""
+    from scipy.linalg import cholesky  # SciPy only where there is something to fit: a search begins without
+
     correlation = correlation.copy()
     correlation[np.diag_indices_from(correlation)] += 1e-7
     return np.asarray(cholesky(correlation, lower=True))
@@ -80,6 +80,8 @@ def most_probable(warp: InputWarp, strength: Array, fold: Folds, z: Array, noise
     Args:
         noise: Median of the prior of the noise, standardized.
     """
+    from scipy.optimize import minimize
+
     some = _some(strength)
     data = warp, strength[some], fold[some], z[some]
     center = prior_center(noise)
@@ -111,6 +113,8 @@ def negative_log_posterior(
     theta: Array, warp: InputWarp, strength: Array, fold: Folds, z: Array, center: Hyperparameters
 ) -> tuple[float, Array]:
     """−log(marginal likelihood × priors) up to a constant, and its gradient (6,)."""
+    from scipy.linalg import cho_solve, cholesky
+
     now = Hyperparameters(*theta)
     same = (fold[:, None] == fold[None, :]).astype(float)
     n = len(z)

@@ -25,8 +25,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.stats import norm
 
 from l2tune.curve.kernel import (
     NUGGET,
@@ -115,6 +113,8 @@ class RegularizationCurve:
         Raises:
             ValueError: There is no finite cost.
         """
+        from scipy.linalg import cho_solve, cholesky  # SciPy only where there is something to fit: see `kernel.root`
+
         strengths, fold_index, costs = np.asarray(strength, float), np.asarray(fold, np.int64), np.array(cost, float)
         finite = np.isfinite(costs)
         if not finite.any():
@@ -248,6 +248,8 @@ class RegularizationCurve:
         Args:
             pending: (λ, fold) of fits under way; their results are unknown but will narrow the curve there.
         """
+        from scipy.special import ndtri
+
         waiting, waiting_fold = (np.atleast_1d(np.asarray(part, float)) for part in pending)
         count, size, noise = len(self.candidates), len(self.grid), np.exp(2 * self.hyperparameters.noise) + NUGGET
         points = self._x(np.concatenate([self.candidates, waiting]))
@@ -266,7 +268,7 @@ class RegularizationCurve:
             of_f = of_f[:, :count] - of_f[:, count:] @ gain
             variance = variance - np.einsum("ij,ij->j", among[count:, :count], gain)
         change = of_f[:, :count] / np.sqrt(np.clip(variance, 0, None) + noise)
-        quantiles = norm.ppf((np.arange(16) + 0.5) / 16)
+        quantiles = ndtri((np.arange(16) + 0.5) / 16)
         mean = (slope * y).reshape(self.folds, -1).sum(axis=0)
         lowest = np.min(mean[:, None, None] + change[:, :, None] * quantiles, axis=0)  # (candidates, quantiles)
         return np.asarray(mean.min() - lowest.mean(axis=1))
@@ -287,6 +289,8 @@ class RegularizationCurve:
 
     def _joint(self, x1: Array, fold1: Folds, x2: Array, fold2: Folds) -> Array:
         """Posterior covariance of noiseless standardized y."""
+        from scipy.linalg import solve_triangular
+
         half1, half2 = (
             solve_triangular(
                 self._cholesky, covariance(self._warp, *self._observed, x, f, self.hyperparameters), lower=True
@@ -301,6 +305,8 @@ class RegularizationCurve:
         By pathwise conditioning (Wilson et al., 2020): draw from the prior at the strengths and the observations, then
         correct by what the observations say. Cheaper than a factor of the posterior over strengths × folds.
         """
+        from scipy.linalg import cho_solve
+
         rng = np.random.default_rng(self._seed)
         seen, place = np.unique(self.strength, return_inverse=True)
         x = self._x(np.concatenate([strengths, seen]))

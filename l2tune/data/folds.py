@@ -1,4 +1,4 @@
-"""Cross-validation folds, by scikit-learn's splitters."""
+"""Cross-validation folds, as scikit-learn's splitters make them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from l2tune.errors import UserError
 
@@ -76,7 +75,28 @@ def _split(
     labels: NDArray[np.int64], folds: int, state: int, groups: NDArray[np.int64] | None
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     if groups is None:
-        return list(StratifiedKFold(folds, shuffle=True, random_state=state).split(labels, labels))
+        everything, part = np.arange(len(labels)), _stratified(labels, folds, state)
+        return [(everything[part != fold], everything[part == fold]) for fold in range(folds)]
+    from sklearn.model_selection import StratifiedGroupKFold
+
     with warnings.catch_warnings():  # that a class cannot be spread evenly is checked by the caller
         warnings.simplefilter("ignore", UserWarning)
         return list(StratifiedGroupKFold(folds, shuffle=True, random_state=state).split(labels, labels, groups))
+
+
+def _stratified(labels: NDArray[np.int64], folds: int, state: int) -> NDArray[np.int64]:
+    """(N,) the fold that validates each image, as `StratifiedKFold(folds, shuffle=True, random_state=state)` has it.
+
+    Written out, for the import of scikit-learn takes nearly as long as that of torch.
+    """
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    codes = np.argsort(np.argsort(first))[inverse]  # classes by their first image
+    in_turn = np.sort(codes)
+    random = np.random.RandomState(state)
+    part = np.empty(len(labels), dtype=np.int64)
+    for code in range(len(first)):
+        counts = [np.count_nonzero(in_turn[fold::folds] == code) for fold in range(folds)]
+        of_class = np.repeat(np.arange(folds), counts)
+        random.shuffle(of_class)
+        part[codes == code] = of_class
+    return part

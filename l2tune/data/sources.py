@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +64,21 @@ def load(settings: DataSettings) -> ImageData:
 
 
 def _digits() -> ImageData:
-    """scikit-learn's handwritten digits: 1,797 images of 8×8, values 0..16 brought to 0..255."""
-    from sklearn.datasets import load_digits
+    """scikit-learn's handwritten digits: 1,797 images of 8×8, values 0..16 brought to 0..255.
 
-    digits = load_digits()
-    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    return assemble(pixels, digits.target, name="digits")
+    Its own file is read, for the import of scikit-learn takes nearly as long as that of torch.
+    """
+    found = find_spec("sklearn")
+    file = Path(found.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if found else Path()
+    if file.is_file():
+        rows = np.loadtxt(file, delimiter=",")
+        values, labels = rows[:, :-1], rows[:, -1].astype(np.int64)
+    else:
+        from sklearn.datasets import load_digits
+
+        values, labels = load_digits(return_X_y=True)
+    pixels = np.round(values.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    return assemble(pixels, labels, name="digits")
 
 
 def _file(path: Path, source: str) -> ImageData:

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.curve.observations import Observations
@@ -24,6 +23,9 @@ from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import StrengthParameter
 from l2tune.records.refits import RefitRecord, refit_records
 from l2tune.records.study import TrainedBy, asked_range, metric_of, part_of, penalty_of, trained_by
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -341,6 +343,8 @@ def _epoch_rows(fold: int, record: FoldRecord) -> list[dict[str, Any]]:
 
 def _table(rows: list[dict[str, Any]], columns: Mapping[str, type]) -> pd.DataFrame:
     """Rows as a table of exactly these columns and types; missing numbers are NaN."""
+    import pandas as pd  # not before there are tables: a search begins without
+
     series = {}
     for name, kind in columns.items():
         values = [row.get(name) for row in rows]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -22,50 +21,15 @@ from l2tune.optuna_internals import note_handle
 from l2tune.penalty.strength import format_lambda
 from l2tune.records.observations import strength_of
 from l2tune.records.study import name_objectives
-from l2tune.records.tables import read_study
 from l2tune.report.figures import gap_figure
 from l2tune.report.labels import for_markdown, has_own, own_name, own_written
 from l2tune.report.own_pages_only import OwnPagesOnly
 from l2tune.report.tradeoff_figure import tradeoff_figure
-from l2tune.storage_url import without_passwords
 
 ARTIFACTS = "runs/artifacts"
 _ARTIFACT = re.compile(r"[0-9a-f-]{36}")
 """Names that Optuna gives to files; what else a storage tells may lead elsewhere."""
 _HEADING = "### l2tune"
-
-
-class DashboardPublisher:
-    """Keeps a study's verdict and figures in the dashboard up to date. A failure to do so never ends a search.
-
-    Args:
-        seconds: At least between two updates: each costs about half a second.
-    """
-
-    def __init__(self, study: optuna.Study, seconds: float = 30.0) -> None:
-        self._study, self._seconds = study, seconds
-        self._last = time.monotonic()
-
-    def trial(self) -> None:
-        """Note a finished trial."""
-        if time.monotonic() - self._last >= self._seconds:
-            with contextlib.suppress(Exception):
-                self.publish(Estimates.from_record(read_study(self._study)))
-            self._last = time.monotonic()
-
-    def publish(self, tradeoff: Estimates) -> None:
-        publish(self._study, tradeoff)
-
-    def finish(self, tradeoff: Estimates, folder: str | None = None) -> str:
-        """Publish the final verdict, with a folder's report as an artifact; returns what went wrong, if anything."""
-        try:
-            self.publish(tradeoff)
-            if folder is not None:
-                keep_artifacts(self._study, [Path(folder) / "report.html"], artifacts_beside(folder))
-        except Exception as error:
-            why = without_passwords(f"{type(error).__name__}: {error}")
-            return f"the dashboard could not be brought up to date ({why})"
-        return ""
 
 
 def artifacts_beside(folder: str) -> Path:

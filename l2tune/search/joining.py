@@ -22,6 +22,7 @@ def join_study(
     name: str,
     *,
     device: str | None = None,
+    threads: int | None = None,
     data_root: str | None = None,
     timeout: float | None = None,
     images: ImageData | None = None,
@@ -30,6 +31,7 @@ def join_study(
 
     Args:
         device: Of this worker, instead of the study's.
+        threads: The same.
         data_root: Where torchvision's data sets lie on this machine.
         timeout: Seconds after which this worker begins no trial; by default as the search asks.
         images: Those of the study, where they are at hand already.
@@ -48,7 +50,9 @@ def join_study(
     began, here = record.versions.get("l2tune"), versions()["l2tune"]
     if began != here:
         raise UserError(f"was begun with l2tune {began}, this is {here}", where, f"pip install l2tune=={began}")
-    settings, assembled = assemble_again(record, images=images, device=device, data_root=data_root, timeout=timeout)
+    settings, assembled = assemble_again(
+        record, images=images, device=device, threads=threads, data_root=data_root, timeout=timeout
+    )
     study = open_study(storage, settings)
     objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     objective.describe(study)

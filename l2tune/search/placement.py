@@ -13,21 +13,22 @@ AUTO_LIMIT = 8
 """`auto` starts no more on a CPU: beyond, fits are spent on what the next result would have made needless."""
 
 
-def places(workers: int | None, device: str) -> list[Mapping[str, str]]:
+def places(workers: int | None, device: str, threads: int | None = None) -> list[Mapping[str, str]]:
     """The environment variables of each worker.
 
     Args:
         workers: How many; None for one on each GPU, or without one for a core each, up to `AUTO_LIMIT`.
         device: As in the settings: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        threads: Of each on a CPU; an equal share of the cores by default.
     """
     cards = _cards() if device in ("auto", "cuda") else []
     if cards:
         return [{"CUDA_VISIBLE_DEVICES": cards[k % len(cards)]} for k in range(workers or len(cards))]
     cores = usable_cores()
     count = workers or max(1, min(cores, AUTO_LIMIT))
-    threads = str(max(1, cores // count))
+    own = str(threads or max(1, cores // count))
     # PASSIVE: threads that spin while they wait take the time of the other workers'
-    return [{"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"}] * count
+    return [{"OMP_NUM_THREADS": own, "MKL_NUM_THREADS": own, "OMP_WAIT_POLICY": "PASSIVE"}] * count
 
 
 def usable_cores() -> int:

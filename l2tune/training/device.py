@@ -82,3 +82,8 @@ def _count(kind: str) -> int:
     if kind == "cuda":
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
     return int(torch.backends.mps.is_available()) if kind == "mps" else 1
+
+
+def use_threads(count: int) -> None:
+    """Let torch compute with so many threads on the CPU, from now on and in the whole process."""
+    torch.set_num_threads(count)

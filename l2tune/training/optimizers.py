@@ -14,6 +14,7 @@ from l2tune.penalty.forms import Factor, make_form
 from l2tune.penalty.strength import weight_decay
 from l2tune.penalty.weights import taken_parameters
 from l2tune.settings import PenaltySettings, TrainingSettings
+from l2tune.training.torch_update import SGD, Adam, TorchUpdate
 
 _ADAM = {"sgd": False, "adam": True, "adamw": True}
 
@@ -39,7 +40,7 @@ def momentum_gain(momentum: float, steps: int, *, nesterov: bool = True) -> floa
 
 
 class RegularizedOptimizer:
-    """A torch.optim optimizer and the penalty λ on the regularized weights.
+    """torch.optim's step and the penalty λ on the regularized weights.
 
     Args:
         model: Whose parameters are trained.
@@ -64,38 +65,30 @@ class RegularizedOptimizer:
         self._steps = 0
         # torch.optim's own decay is part of its fused step; SGD has no decoupled one
         self._by_torch = self._form.native == "coupled" or (self._form.native == "decoupled" and self._adam)
-        groups: list[dict[str, Any]] = [
-            {"params": group, "weight_decay": weight_decay(own) if self._by_torch else 0.0}
-            for own, group in self._groups
+        groups: list[tuple[Sequence[Tensor], float]] = [
+            (group, weight_decay(own) if self._by_torch else 0.0) for own, group in self._groups
         ]
-        if others:
-            groups.append({"params": others, "weight_decay": 0.0})
+        groups.append((others, 0.0))
         fused = all(p.is_floating_point() for p in model.parameters())
-        self._optimizer: torch.optim.Optimizer
-        if not self._adam:
-            self._optimizer = torch.optim.SGD(
-                groups, lr=training.lr, momentum=training.momentum, nesterov=training.momentum > 0, fused=fused
-            )
-        elif self._form.native == "decoupled":
-            self._optimizer = torch.optim.AdamW(groups, lr=training.lr, fused=fused)
+        self._update: TorchUpdate
+        if self._adam:
+            self._update = Adam(groups, decoupled=self._form.native == "decoupled", fused=fused)
         else:
-            self._optimizer = torch.optim.Adam(groups, lr=training.lr, fused=fused)
+            self._update = SGD(groups, momentum=training.momentum, fused=fused)
 
     def step(self, data_loss: Tensor, lr: float) -> None:
         """One step from the mean cross-entropy of a batch."""
         term = self._loss_term() if self._acts else None
         loss = data_loss if term is None else data_loss + term
-        self._optimizer.zero_grad(set_to_none=True)
+        self._update.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
         if self._acts and not self._by_torch:
             with torch.no_grad():
                 if term is None:
                     self._add_to_gradient()
                 for own, weights in self._groups:
                     self._form.before_step(weights, own, lr)
-        self._optimizer.step()
+        self._update.step(lr)
         self._steps += 1
         if self._acts:
             with torch.no_grad():
@@ -119,7 +112,7 @@ class RegularizedOptimizer:
         return self._step_sizes(self._weights, 1.0)
 
     def _step_sizes(self, weights: Sequence[Tensor], lr: float) -> Sequence[Factor]:
-        return step_sizes(self._optimizer.param_groups[0], self._optimizer.state, weights, self._steps, lr)
+        return step_sizes(self._update.options, self._update.state, weights, self._steps, lr)
 
 
 def step_sizes(

@@ -83,3 +83,16 @@ def test_folds_that_cannot_be_are_refused(labels, named, message):
     with pytest.raises(UserError) as refused:
         make_folds(np.array(labels), folds=5, seed=0, **named)
     assert str(refused.value) == message
+
+
+@given(st.lists(st.integers(0, 6), min_size=20, max_size=120), st.integers(2, 5), st.integers(0, 99))
+def test_folds_without_groups_are_scikit_learns(drawn, folds, seed):
+    from sklearn.model_selection import StratifiedKFold
+
+    labels = np.concatenate([np.array(drawn), np.repeat(np.unique(drawn), folds)])
+    state = int(np.random.SeedSequence([seed, 0]).generate_state(1)[0])
+    splits = StratifiedKFold(folds, shuffle=True, random_state=state).split(labels, labels)
+    made = make_folds(labels, folds=folds, seed=seed)
+    for fold, (train, validation) in zip(made, splits, strict=True):
+        assert np.array_equal(fold.train, train)
+        assert np.array_equal(fold.validation, validation)
