@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.model_selection import check_cv
@@ -24,14 +22,10 @@ from l2tune.errors import UserError
 from l2tune.metrics import Metric
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.parameter import StrengthParameter
-from l2tune.records.workers import Worker
-from l2tune.search.pruner import FoldRacingPruner
-from l2tune.search.runner import Step, WorkerSearch, budget_of
-from l2tune.search.sampler import FoldCurveSampler
-from l2tune.search.stopping import StopWhenSettled
 from l2tune.sklearn.fold_trainer import FitRaised, Fitted, FoldTrainer
 from l2tune.sklearn.known_strengths import Strength, strength_of_estimator
 from l2tune.sklearn.results_table import results_table
+from l2tune.sklearn.searching import search_in_memory
 from l2tune.tradeoff import Tradeoff
 
 if TYPE_CHECKING:
@@ -260,20 +254,10 @@ class RegularizationSearchCV(BaseSearchCV):  # type: ignore[misc]
             trials=self.max_candidates,
         )
         objective.baseline = strength.zero
-        with _quiet():
-            study = optuna.create_study(
-                study_name="RegularizationSearchCV",
-                direction="maximize",
-                sampler=FoldCurveSampler(seed=0),
-                pruner=FoldRacingPruner(),
-            )
-        search = WorkerSearch(study, objective, budget_of(objective), Worker(), settle=StopWhenSettled())
         try:
-            while search.begin() is Step.BEGUN:
-                search.advance()
+            return search_in_memory(objective, type(self).__name__)
         except FitRaised as raised:
             raise raised.error from None
-        return Tradeoff.from_study(study)
 
     def _keep(self, trainer: FoldTrainer, strength: Strength) -> None:
         """The fitted attributes that follow from the search."""
@@ -317,14 +301,3 @@ class RegularizationSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.refit_time_ = time.time() - began
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna says on standard error that there is a new study in memory."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
