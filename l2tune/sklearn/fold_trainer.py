@@ -119,12 +119,18 @@ class FoldTrainer:
         every = [result for folds in self.fitted.values() for result in folds.values()]
         if len(every) < 2 * self.folds or any(abs(self.score_of(result)) <= HIGHEST_SCORE for result in every):
             return
-        errors = [str(result["fit_error"]).strip().splitlines()[-1] for result in every if result["fit_error"]]
+        errors = [_error_line(result["fit_error"]) for result in every if result["fit_error"]]
         if errors:
             what, fix = f"all the {len(every)} fits failed: {errors[-1]}", "error_score='raise' shows where"
         else:
             what, fix = f"all {len(every)} scores are NaN or infinite", "give another scoring="
         raise UserError(what, "RegularizationSearchCV", fix)
+
+
+def _error_line(trace: str) -> str:
+    """Kind and first line of the message of the error that a traceback ends with."""
+    tail = trace.rpartition('  File "')[2].splitlines()[1:]
+    return next((line for line in tail if line and not line[0].isspace()), trace.strip().splitlines()[-1])
 
 
 class FoldRun(Iterator[Sequence[EpochScores]]):

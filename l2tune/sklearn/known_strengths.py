@@ -173,9 +173,16 @@ def strength_of_estimator(
         low, high = (end * factor for end in rule.per_sample)
     else:
         low, high = UNKNOWN_C if own.name == "C" else PER_SAMPLE
-    low, high = max(low, LOWEST_LAMBDA), min(high, HIGHEST_LAMBDA)
-    if low >= high:
-        raise UserError(f"{param_range!r} lies beyond what can be searched", "param_range", "give less extreme numbers")
+    if param_range is None and low < HIGHEST_LAMBDA < high:
+        high = HIGHEST_LAMBDA
+    if not LOWEST_LAMBDA <= low < high <= HIGHEST_LAMBDA:
+        ends = own.range_from_lambda(low, high)
+        limits = own.range_from_lambda(LOWEST_LAMBDA, HIGHEST_LAMBDA)
+        raise UserError(
+            f"{ends[0]:g} to {ends[1]:g} goes beyond {limits[0]:g} to {limits[1]:g}, which can be searched",
+            "param_range",
+            "give a range within, and scale features and target to about unit variance",
+        )
     return Strength(param, own, low, high, zero=rule is not None and fits and rule.zero(owner))
 
 

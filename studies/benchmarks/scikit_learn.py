@@ -1,5 +1,6 @@
 """RegularizationSearchCV beside scikit-learn's own searches and Optuna's: how good, in how many fits and seconds.
 
+    pip install optuna-integration
     python studies/benchmarks/scikit_learn.py                # about ten minutes on one core
     python studies/benchmarks/scikit_learn.py --seeds 1
 

@@ -167,3 +167,9 @@ def test_a_scale_of_ones_own_goes_before():
     strength = strength_of_estimator(Ridge(), 100, param="alpha", scale="C", param_range=(0.1, 10))
     assert (strength.low, strength.high, strength.zero) == (0.1, 10, False)
     assert strength_of_estimator(Ridge(), 100, param="tol", scale="alpha").zero is False
+
+
+def test_what_lies_beyond_all_ranges_is_refused():
+    with pytest.raises(UserError, match="scale features and target"):
+        strength_of_estimator(Lasso(), 100, 1e-12 * np.linspace(0, 1, 100))
+    assert strength_of_estimator(Ridge(), 10**8).high == 1e6

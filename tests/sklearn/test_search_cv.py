@@ -278,6 +278,8 @@ def test_an_error_is_raised_as_it_is_where_that_is_asked_for():
 def test_where_all_fails_one_line_says_why():
     with pytest.raises(ValueError, match="all the 6 fits failed: RuntimeError: too strong"):
         fragile(fails_above=0.0).fit(X, Y)
+    with pytest.raises(ValueError, match="all the 10 fits failed: ValueError: Input X contains NaN"):
+        RegularizationSearchCV(Ridge()).fit(np.full_like(X, np.nan), Y)
     with pytest.raises(ValueError, match="all 6 scores are NaN"):
         fragile(nan_below=np.inf).fit(X, Y)
 
@@ -292,6 +294,7 @@ def test_where_all_fails_one_line_says_why():
         (RegularizationSearchCV(Ridge(), param_range=(1, 0.1)), "not below"),
         (RegularizationSearchCV(Ridge(), param_range=(0, 1)), "cannot start a log range"),
         (RegularizationSearchCV(Ridge(), param_range=3), "param_range"),
+        (RegularizationSearchCV(Ridge(), param_range=(1, 1e9)), "goes beyond"),
         (RegularizationSearchCV(Ridge(), scale="beta"), "scale"),
         (RegularizationSearchCV(Ridge(), max_candidates=1), "max_candidates"),
         (RegularizationSearchCV(Ridge(), cv=[]), "no splits"),
