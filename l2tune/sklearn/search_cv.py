@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import effective_n_jobs
-from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _fit_and_score, _warn_or_raise_about_fit_failures
@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params, check_is_fitted, indexable
 
 from l2tune.errors import UserError
-from l2tune.metrics import Metric
+from l2tune.metrics import BUILT_IN, Metric
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.parameter import StrengthParameter
 from l2tune.sklearn.fold_trainer import FitRaised, Fitted, FoldTrainer
@@ -231,10 +231,14 @@ class RegularizationSearchCV(BaseSearchCV):  # type: ignore[misc]
     def _metric(self, key: str, *, weighted: bool) -> Metric:
         """What the strength is chosen by; a greater score is better, as all of scikit-learn's."""
         scoring = self.scoring.get(key) if isinstance(self.scoring, Mapping) else self.scoring
+        final = getattr(self.estimator, "_final_estimator", self.estimator)
+        own = getattr(type(final), "score", None) if scoring is None else None
+        if scoring == "accuracy" or own is ClassifierMixin.score:
+            return Metric("accuracy", maximize=True) if weighted else BUILT_IN["accuracy"]
+        if scoring == "r2" or own is RegressorMixin.score:
+            return BUILT_IN["r2"]
         name = key if key not in ("score", "loss", "error") else scoring if isinstance(scoring, str) else "score"
-        own = getattr(type(getattr(self.estimator, "_final_estimator", self.estimator)), "score", None)
-        counts = name == "accuracy" or (scoring is None and own is ClassifierMixin.score)
-        return Metric(name, maximize=True, kind="proportion" if counts and not weighted else "real")
+        return Metric(name, maximize=True)
 
     def _search(self, trainer: FoldTrainer, strength: Strength) -> Tradeoff:
         """Search until the answer is settled.

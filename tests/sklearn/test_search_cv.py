@@ -380,3 +380,34 @@ def test_the_readme_example_runs_as_it_stands(capsys):
     scope = {"make_pipeline": make_pipeline, "StandardScaler": StandardScaler, "LogisticRegression": LogisticRegression}
     exec(compile(textwrap.dedent(code), "README.md", "exec"), scope | {"X": X_CLASSES, "y": CLASSES})
     assert "logisticregression__C" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("estimator", "given", "name", "kind"),
+    [
+        (Ridge(), {}, "r2", "real"),
+        (RidgeClassifier(), {}, "accuracy", "proportion"),
+        (make_pipeline(StandardScaler(), RidgeClassifier()), {}, "accuracy", "proportion"),
+        (RidgeClassifier(), {"scoring": "accuracy"}, "accuracy", "proportion"),
+        (RidgeClassifier(), {"scoring": "f1_macro"}, "f1_macro", "real"),
+        (RidgeClassifier(), {"scoring": {"error": "f1_macro"}, "refit": "error"}, "f1_macro", "real"),
+    ],
+)
+def test_the_metric_has_its_name(estimator, given, name, kind):
+    search = RegularizationSearchCV(estimator, max_candidates=3, cv=2, **given).fit(X_CLASSES, CLASSES)
+    metric = search.tradeoff_.metric
+    assert (metric.name, metric.kind, metric.maximize) == (name, kind, True)
+
+
+def test_weighted_accuracies_are_no_shares():
+    weights = np.linspace(0.1, 3, len(CLASSES))
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    search = RegularizationSearchCV(model, scoring="accuracy", max_candidates=4)
+    search.fit(X_CLASSES, CLASSES, logisticregression__sample_weight=weights)
+    assert np.isfinite(search.best_score_)
+    with sklearn.config_context(enable_metadata_routing=True):
+        inner = LogisticRegression().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        search = RegularizationSearchCV(inner, max_candidates=4).fit(
+            StandardScaler().fit_transform(X_CLASSES), CLASSES, sample_weight=weights
+        )
+    assert search.tradeoff_.metric.kind == "real"
