@@ -165,10 +165,12 @@ def strength_of_estimator(
     if owner is not None and getattr(owner, "penalty", "l2") in (None, "none"):
         raise UserError(f"{type(owner).__name__} has no penalty", "estimator", "give it one, e.g. penalty='l2'")
     own = StrengthScale(rule.scale if scale is None and rule is not None else scale)  # type: ignore[arg-type]
-    fits = rule is not None and own.name == rule.scale
+    if rule is not None and (own.name == "C") != (rule.scale == "C"):
+        what = f"{param!r} of {type(owner).__name__} points the other way than {scale!r}"
+        raise UserError(what, "scale", f"leave it out, or give {rule.scale!r}")
     if param_range is not None:
         low, high = own.range_to_lambda(*_two_numbers(param_range))
-    elif rule is not None and fits:
+    elif rule is not None:
         factor = rule.factor(owner, _Data(samples, spread))
         low, high = (end * factor for end in rule.per_sample)
     else:
@@ -183,7 +185,7 @@ def strength_of_estimator(
             "param_range",
             "give a range within, and scale features and target to about unit variance",
         )
-    return Strength(param, own, low, high, zero=rule is not None and fits and rule.zero(owner))
+    return Strength(param, own, low, high, zero=rule is not None and param_range is None and rule.zero(owner))
 
 
 def _known(estimator: Any) -> dict[str, tuple[Any, _Rule]]:

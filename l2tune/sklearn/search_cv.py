@@ -52,7 +52,9 @@ class RegularizationSearchCV(BaseSearchCV):  # type: ignore[misc]
         param: Its name, `clf__alpha` for a step of a pipeline; by default the one that is known.
         scale: Which way it points: `alpha`, `lambda` or `weight_decay` (a greater number regularizes more) or `C`
             (less). Needed with an estimator that is not known.
-        param_range: Two numbers of the parameter's own; the search never leaves them. By default as is known.
+        param_range: Two numbers of the parameter's own, which the search never leaves. By default it begins where is
+            known to be worthwhile, goes beyond as need be, and tries no penalty at all too where an estimator can do
+            without and the parameter then is 0.
         max_candidates: Strengths to try at most; the search mostly settles long before.
         scoring: As of GridSearchCV. Of several metrics `refit` names the one that the strength is searched by.
         n_jobs: Fits at once: the folds of a strength, and several strengths. Beside each other these are chosen with
@@ -230,7 +232,11 @@ class RegularizationSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _metric(self, key: str, *, weighted: bool) -> Metric:
         """What the strength is chosen by; a greater score is better, as all of scikit-learn's."""
-        scoring = self.scoring.get(key) if isinstance(self.scoring, Mapping) else self.scoring
+        scoring = self.scoring
+        if isinstance(scoring, Mapping):
+            scoring = scoring[key]
+        elif isinstance(scoring, list | tuple):
+            scoring = key
         final = getattr(self.estimator, "_final_estimator", self.estimator)
         own = getattr(type(final), "score", None) if scoring is None else None
         if scoring == "accuracy" or own is ClassifierMixin.score:

@@ -163,10 +163,10 @@ def test_what_is_not_known_is_refused(estimator, line):
         strength_of_estimator(estimator, 100)
 
 
-def test_a_scale_of_ones_own_goes_before():
-    strength = strength_of_estimator(Ridge(), 100, param="alpha", scale="C", param_range=(0.1, 10))
+def test_what_is_given_goes_before():
+    strength = strength_of_estimator(Ridge(), 100, param="alpha", scale="lambda", param_range=(0.1, 10))
     assert (strength.low, strength.high, strength.zero) == (0.1, 10, False)
-    assert strength_of_estimator(Ridge(), 100, param="tol", scale="alpha").zero is False
+    assert strength_of_estimator(Ridge(), 100, param="tol", scale="C").zero is False
 
 
 def test_what_lies_beyond_all_ranges_is_refused():
