@@ -116,6 +116,8 @@ class CrossValidationObjective:
             raise UserError(f"{steps!r} is no step", "steps", f"give one of {', '.join(get_args(Steps))}")
         self.parameter = StrengthParameter(parameter, scale_of(parameter) if scale is None else StrengthScale(scale))
         self.steps: Steps | None = steps
+        self.baseline = True
+        """Whether λ = 0 is run first; not where training cannot do without a penalty."""
         self.on_epoch: Callable[[Sequence[EpochScores]], None] | None = None
         self.on_stuck: Callable[[Sequence[OpenTrial], str], None] | None = None
         """Called in a thread of its own where a fit that took longer than `fit_timeout` does not stop; by default that
@@ -416,7 +418,7 @@ class CrossValidationObjective:
         if self.parameter.strength(queued) == 0:  # which a log range would reject
             claim_strength(trial, 0.0)
             return 0.0
-        if not is_baseline_just_failed(trial) and claim_baseline(trial, self.parameter):
+        if self.baseline and not is_baseline_just_failed(trial) and claim_baseline(trial, self.parameter):
             return 0.0
         low, high = self.parameter.scale.range_from_lambda(*search_range(trial.study, self.parameter))
         trial.suggest_float(self.parameter.name, low, high, log=True)

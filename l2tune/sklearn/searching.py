@@ -1,0 +1,50 @@
+"""A search in memory, in this process alone, until the answer is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+
+from l2tune.objectives.cross_validation import CrossValidationObjective
+from l2tune.records.workers import Worker
+from l2tune.search.pruner import FoldRacingPruner
+from l2tune.search.runner import Step, WorkerSearch, budget_of
+from l2tune.search.sampler import FoldCurveSampler
+from l2tune.search.stopping import StopWhenSettled
+from l2tune.tradeoff import Tradeoff
+
+
+def search_in_memory(objective: CrossValidationObjective, name: str) -> Tradeoff:
+    """Search as `l2tune search` does, with the objective's own budget.
+
+    Args:
+        name: Of the study.
+
+    Raises:
+        UserError: Bad settings or data, or whatever else of this kind a trainer raises.
+        SearchAborted: Several trials in a row could not be trained.
+    """
+    with _quiet():
+        study = optuna.create_study(
+            study_name=name,
+            direction="maximize" if objective.metric.maximize else "minimize",
+            sampler=FoldCurveSampler(seed=0),
+            pruner=FoldRacingPruner(),
+        )
+    search = WorkerSearch(study, objective, budget_of(objective), Worker(), settle=StopWhenSettled())
+    while search.begin() is Step.BEGUN:
+        search.advance()
+    return Tradeoff.from_study(study)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna says on standard error that there is a new study in memory."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
