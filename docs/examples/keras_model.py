@@ -1,5 +1,5 @@
 """Keras 3 on torch. Beware: its `loss` and `val_loss` contain the penalty, so of two models that predict alike the one
-with the larger λ looks worse. Choose λ by the data's loss alone: the metric `CategoricalCrossentropy`, which has none.
+with the larger λ looks worse. Choose λ by the loss of the data alone: a metric such as `SparseCategoricalCrossentropy`.
 """
 
 import os

@@ -48,12 +48,12 @@ class Digits(L.LightningDataModule):
 
 def train(weight_decay, train, validation, seed):
     L.seed_everything(seed, verbose=False)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "barebones": False}
-    trainer = L.Trainer(max_epochs=4, accelerator="cpu", enable_model_summary=False, **quiet)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(max_epochs=3, accelerator="cpu", enable_model_summary=False, **quiet)
     trainer.fit(net := Net(weight_decay), Digits(train, validation))
     return net, trainer.callback_metrics
 
 
-tradeoff = l2tune.tune(train, folds=3, y=labels, test=range(0, 901, 5), trials=8)
+tradeoff = l2tune.tune(train, folds=3, y=labels, test=range(0, 901, 5), trials=6)
 print(tradeoff.verdict)
 print(tradeoff.weight_decay, dict(tradeoff.test))

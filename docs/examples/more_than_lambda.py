@@ -28,6 +28,6 @@ def suggest(trial):
     trial.suggest_categorical("width", [8, 32])
 
 
-tradeoff = l2tune.tune(train, folds=4, y=y, metric="mse", suggest=suggest, test=range(0, 442, 5), trials=20)
+tradeoff = l2tune.tune(train, folds=3, y=y, metric="mse", suggest=suggest, test=range(0, 442, 5), trials=10)
 print(tradeoff.verdict)
 print(tradeoff.weight_decay, dict(tradeoff.record.others), dict(tradeoff.test))

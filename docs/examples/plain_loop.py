@@ -28,6 +28,6 @@ def train(weight_decay, train, validation, seed):
     return model
 
 
-tradeoff = l2tune.tune(train, folds=4, y=labels, test=range(0, 901, 5), trials=10)
+tradeoff = l2tune.tune(train, folds=3, y=labels, test=range(0, 901, 5), trials=8)
 print(tradeoff.verdict)
 print(tradeoff.weight_decay, dict(tradeoff.test))

@@ -1,6 +1,6 @@
 """A network of timm's, fine-tuned or from scratch. (`l2tune search --model timm:NAME` does it without any code.)"""
 
-import timm
+import timm.optim
 import torch
 from sklearn.datasets import load_digits
 

@@ -112,7 +112,7 @@ class AskedFit:
         if test is None:
             return model, {}
         named = scores if isinstance(scores, Mapping) else {self._metric: scores}
-        return model, {_as_test(str(name)): value for name, value in named.items()}
+        return model, {_as_test(str(name)): v for name, v in named.items() if not str(name).startswith("train_")}
 
     def check_final(self) -> None:
         """Whether `fit` can train on everything.
@@ -222,7 +222,7 @@ def _no_model() -> UserError:
 
 def _as_test(name: str) -> str:
     """`test_loss` of `val_loss` and of `loss`."""
-    return name if name.startswith(("test_", "train_")) else f"test_{name.removeprefix('val_')}"
+    return name if name.startswith("test_") else f"test_{name.removeprefix('val_')}"
 
 
 def _exhaust(epochs: Iterator[Any]) -> tuple[Any, Any]:
