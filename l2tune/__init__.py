@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from l2tune.tradeoff import Tradeoff as Tradeoff
     from l2tune.training.own_loop import parameter_groups as parameter_groups
     from l2tune.training.own_loop import proximal_step as proximal_step
+    from l2tune.tuning import RefitFailed as RefitFailed
+    from l2tune.tuning import Tuned as Tuned
+    from l2tune.tuning import tune as tune
 
 __version__ = "0.1.0"
 
@@ -47,6 +50,7 @@ _HOME = {
     "Metric": "metrics",
     "Observations": "curve.observations",
     "Refit": "members",
+    "RefitFailed": "tuning",
     "RegularizationCurve": "curve.regularization_curve",
     "Run": "members",
     "SearchAborted": "errors",
@@ -55,12 +59,14 @@ _HOME = {
     "TradeoffObjective": "objectives.pareto",
     "Trainer": "members",
     "TrialFailed": "errors",
+    "Tuned": "tuning",
     "UserError": "errors",
     "compare": "comparison",
     "open_storage": "search.storage",
     "own_process": "process",
     "parameter_groups": "training.own_loop",
     "proximal_step": "training.own_loop",
+    "tune": "tuning",
 }
 __all__ = list(_HOME)
 

@@ -26,16 +26,18 @@ class Member:
         strength: λ ≥ 0.
         fold: Index into the trainer's folds, from 0; repeats continue the count.
         seed: Of the initial weights and the batch order; the same for a fold at every λ (common random numbers).
+        others: (name, value) of what its trial draws beside λ, for a user's own training; by name.
     """
 
     strength: float
     fold: int
     seed: int
+    others: tuple[tuple[str, Any], ...] = ()
 
 
-def make_member(search_seed: int, strength: float, fold: int) -> Member:
+def make_member(search_seed: int, strength: float, fold: int, others: tuple[tuple[str, Any], ...] = ()) -> Member:
     """The member of a fold; its seed comes from the search's seed and the fold alone, whatever λ is."""
-    return Member(strength, fold, int(np.random.SeedSequence([search_seed, fold]).generate_state(1)[0]))
+    return Member(strength, fold, int(np.random.SeedSequence([search_seed, fold]).generate_state(1)[0]), others)
 
 
 MAGNITUDE_EDGES: tuple[float, ...] = tuple(10 ** (-6 + place / 8) for place in range(8 * 8 + 1))

@@ -122,10 +122,11 @@ class ModelSettings(_Section):
 
     name: str = _setting(
         "simple_cnn",
-        "simple_cnn, small_resnet, linear, a torchvision classification model by name, or package.module:factory",
+        "simple_cnn, small_resnet, linear, a torchvision classification model by name, timm:NAME, or "
+        "package.module:factory",
         flat="model",
     )
-    pretrained: bool = _setting(False, "Start a torchvision model from its published weights (downloads them)")
+    pretrained: bool = _setting(False, "Start a torchvision or timm model from its published weights (downloads them)")
 
     @field_validator("name")
     @classmethod

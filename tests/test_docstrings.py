@@ -40,19 +40,23 @@ def test_examples_give_what_they_say() -> None:
 
 def blocks(found: object) -> list[str]:
     """Indented examples of a docstring, those without a prompt."""
-    pattern = r"(?:^    .*\n|^\n)+"
+    pattern = r"(?<=\n\n)(?:^    .*\n|^\n)+"  # what stands below `Args:` follows it at once
     text = inspect.getdoc(found) or ""
     return [textwrap.dedent(block) for block in re.findall(pattern, text + "\n", re.MULTILINE) if "=" in block]
 
 
-@pytest.mark.parametrize("name", ["CrossValidationObjective", "TradeoffObjective", "Tradeoff"])
+@pytest.mark.parametrize("name", ["CrossValidationObjective", "TradeoffObjective", "Tradeoff", "tune"])
 def test_longer_examples_run(name: str, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # type: ignore[arg-type]
     study = optuna.create_study()
     scope = {"optuna": optuna, "study": study, **{public: getattr(l2tune, public) for public in l2tune.__all__}}
     objective = l2tune.CrossValidationObjective(fit=lambda s, *_: 0.5 + s + 0.1 * np.log1p(1e-3 / (s + 1e-6)), folds=2)
     study.optimize(objective, n_trials=3)
-    code = [block for block in blocks(getattr(l2tune, name)) if "study" in block and "Args:" not in block]
+    code = [
+        block
+        for block in blocks(getattr(l2tune, name))
+        if ("study" in block or "tune(" in block) and "Args:" not in block
+    ]
     assert code, name
     for block in code:
         quick = re.sub(r"n_trials=\d+", "n_trials=2", re.sub(r"epochs=\d+", "epochs=1, subset=100", block))

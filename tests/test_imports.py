@@ -34,7 +34,7 @@ ORDER = (
     ("l2tune.search",),
     ("l2tune.report",),
     ("l2tune.tradeoff", "l2tune.comparison"),
-    ("l2tune.sklearn",),
+    ("l2tune.sklearn", "l2tune.tuning"),
     ("l2tune.commands",),
     ("l2tune", "l2tune.cli", "l2tune.__main__"),
 )

@@ -24,7 +24,8 @@ def blocks(language: str) -> list[str]:
 
 def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    code, own_training = blocks("python")
+    tuned, code, own_training = blocks("python")
+    exec(compile(tuned, "README.md", "exec"), {})
     quick = code.replace("folds=5, epochs=30", "folds=2, epochs=1, subset=100").replace("n_trials=40", "n_trials=3")
     assert quick.count("epochs=1") == 1
     assert quick.count("n_trials=3") == 1

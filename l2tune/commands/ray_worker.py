@@ -90,7 +90,9 @@ def plan_ray(settings: Settings, address: str, workers: int | None, gpus: float 
     if settings.device not in ("auto", "cpu") and not share.gpus:
         where = f"--device {settings.device} with --ray"
         raise UserError("workers get a GPU from Ray", where, "use --gpus-per-worker 1 instead")
-    cluster = connect(address, send_code=is_reference(settings.model.name))
+    cluster = connect(
+        address, send_code=is_reference(settings.model.name) and not settings.model.name.startswith("timm:")
+    )
     try:
         cluster.check_storage(settings.storage)
         return RayPlan(cluster, cluster.worker_count(workers, share), share)

@@ -30,6 +30,8 @@ Networks share nothing that training changes."""
 
 _BUILT_IN: dict[str, ModelFactory] = {"simple_cnn": simple_cnn, "small_resnet": small_resnet, "linear": linear}
 
+_TIMM = "timm:"
+
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 """Built without these heads, whose outputs only a training loop of their own would know."""
 
@@ -46,10 +48,14 @@ def make_factory(settings: ModelSettings) -> ModelFactory:
         UserError: There is no such network.
     """
     name = settings.name
-    if settings.pretrained and (name in _BUILT_IN or is_reference(name)):
-        raise UserError(f"{name!r} has no published weights", "--pretrained", "it is for torchvision's models")
+    of_timm = name.startswith(_TIMM)
+    if settings.pretrained and (name in _BUILT_IN or (is_reference(name) and not of_timm)):
+        fix = "it is for torchvision's and timm's models"
+        raise UserError(f"{name!r} has no published weights", "--pretrained", fix)
     if name in _BUILT_IN:
         return _BUILT_IN[name]
+    if of_timm:
+        return _timm_factory(name.removeprefix(_TIMM), pretrained=settings.pretrained)
     if is_reference(name):
         return load_callable(name, f"--model {name}")  # type: ignore[no-any-return]
     return _torchvision_factory(name, pretrained=settings.pretrained)
@@ -178,7 +184,7 @@ def _torchvision_factory(name: str, *, pretrained: bool) -> ModelFactory:
     known = models.list_models(module=models)
     if name not in known:
         close = difflib.get_close_matches(name, [*_BUILT_IN, *known], n=1)
-        others = f"give {', '.join(_BUILT_IN)}, a torchvision model or package.module:factory"
+        others = f"give {', '.join(_BUILT_IN)}, a torchvision model, timm:NAME or package.module:factory"
         raise UserError("no such model", f"--model {name}", f"did you mean {close[0]!r}?" if close else others)
     builder = models.get_model_builder(name)
 
@@ -192,6 +198,38 @@ def _torchvision_factory(name: str, *, pretrained: bool) -> ModelFactory:
         return model
 
     factory.__qualname__ = name
+    return factory
+
+
+def _timm_factory(name: str, *, pretrained: bool) -> ModelFactory:
+    """A network of timm, which knows other channels and classes itself."""
+    where = f"--model {_TIMM}{name}"
+    try:
+        import timm
+    except ImportError:
+        raise UserError("needs a package that is not installed", where, "pip install 'l2tune[timm]'") from None
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=1)
+        fix = f"did you mean '{_TIMM}{close[0]}'?" if close else "timm.list_models() lists all"
+        raise UserError("timm has no such model", where, fix)
+
+    def factory(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        wanted = {"pretrained": pretrained, "in_chans": shape[0], "num_classes": classes}
+        try:
+            try:  # transformers are built for one size, the others take any
+                model: nn.Module = timm.create_model(name, img_size=shape[1:], **wanted)
+            except TypeError as error:
+                if "img_size" not in str(error):
+                    raise
+                model = timm.create_model(name, **wanted)
+        except (OSError, RuntimeError, ValueError) as error:
+            if not pretrained:
+                raise
+            what = f"has no weights to start from ({first_line(error)})"
+            raise UserError(what, where, "leave out --pretrained") from None
+        return model
+
+    factory.__qualname__ = f"{_TIMM}{name}"
     return factory
 
 

@@ -37,7 +37,7 @@ from l2tune.records.observations import (
     observations,
 )
 from l2tune.records.one_reading import one_reading
-from l2tune.records.parameter import DEFAULT_NAME, StrengthParameter, parameter_of
+from l2tune.records.parameter import DEFAULT_NAME, Others, StrengthParameter, parameter_of
 from l2tune.records.study import check_direction, describe_study, name_objectives, precision_of, search_range
 from l2tune.records.tables import write_bias_variance
 from l2tune.settings import FUNCTION_SETTINGS, Settings, build
@@ -77,6 +77,8 @@ class CrossValidationObjective:
         trainer: Any `Trainer` instead.
         refit: With `fit`: `refit(strength, seed)` trains on all training data and returns a model, or (model, scores);
             `Tradeoff.refit` calls it.
+        suggest: With `fit`: called with each trial before its λ is drawn, draws what else the trial is to vary, e.g.
+            `lambda trial: trial.suggest_float("lr", 1e-4, 1e-1, log=True)`; `fit` gets these by name.
         folds: Number of folds, or with `fit` any splitter with `get_n_splits()`.
         classes: With `fit`: how many classes there are, so that the verdict can tell what guessing would score.
         steps: What a step is, `fold` or `epoch`; by default as the study's pruner needs it.
@@ -100,6 +102,7 @@ class CrossValidationObjective:
         fit: Fit | None = None,
         trainer: Trainer | None = None,
         refit: Callable[[float, int], Any] | None = None,
+        suggest: Callable[[optuna.Trial], Any] | None = None,
         folds: Any = 5,
         classes: int | None = None,
         steps: Steps | None = None,
@@ -125,7 +128,7 @@ class CrossValidationObjective:
         self.on_failure: Callable[[OpenTrial], None] | None = None
         """Called with each trial that `advance` could not train."""
         self._predictions = KeptPredictions()
-        self._refit = refit
+        self._refit, self._suggest = refit, suggest
         self._assembled: Assembled | None = None
         self._known: frozenset[str] | None = None
         """Settings that mean something where it is not l2tune's trainer that trains; None where it is."""
@@ -135,6 +138,9 @@ class CrossValidationObjective:
         if refit is not None and (fit is None or not callable(refit)):
             fix = "give a function refit(strength, seed) together with fit"
             raise UserError(f"refit={refit!r} cannot be used", "CrossValidationObjective", fix)
+        if suggest is not None and (fit is None or not callable(suggest)):
+            fix = "give a function suggest(trial) together with fit"
+            raise UserError(f"suggest={suggest!r} cannot be used", "CrossValidationObjective", fix)
         if fit is None and trainer is None:
             if classes is not None:
                 raise UserError(f"{classes} was given", "classes", "leave it out: the images tell")
@@ -269,7 +275,8 @@ class CrossValidationObjective:
         owners: dict[Member, list[OpenTrial]] = {}
         for open_trial in open_trials:
             for fold in self._next_folds(open_trial)[: 1 if alone and not by_epoch else None]:
-                owners.setdefault(self.member(open_trial.strength, fold), []).append(open_trial)
+                member = self.member(open_trial.strength, fold, self.drawn(open_trial.trial))
+                owners.setdefault(member, []).append(open_trial)
 
         def after_epoch(run: Run, history: History) -> None:
             for open_trial in open_trials if by_epoch else ():
@@ -358,9 +365,13 @@ class CrossValidationObjective:
             )
         return Refit.of(self._refit(self.parameter.scale.from_lambda(strength), seed), strength)
 
-    def member(self, strength: float, fold: int) -> Member:
+    def member(self, strength: float, fold: int, others: Others = ()) -> Member:
         """The member of a fold; its seed comes from the search seed and the fold alone."""
-        return make_member(self.settings.search.seed, strength, fold)
+        return make_member(self.settings.search.seed, strength, fold, others)
+
+    def drawn(self, trial: optuna.Trial) -> Others:
+        """What `suggest` has drawn for a trial, for its members."""
+        return () if self._suggest is None else self.parameter.others(trial.params)
 
     def steps_of(self, study: optuna.Study) -> Steps:
         """What a step means in this study."""
@@ -411,9 +422,13 @@ class CrossValidationObjective:
     def draw(self, trial: optuna.Trial) -> float:
         """The trial's λ: 0 if it becomes the baseline or was queued with 0, else as queued or as the sampler proposes.
 
+        What else the trial varies is drawn before.
+
         Raises:
             UserError: The trial was queued with a number that is no strength.
         """
+        if self._suggest is not None:
+            self._suggest(trial)
         queued = queued_params(trial.study.get_trials(deepcopy=False)[trial.number])
         if self.parameter.strength(queued) == 0:  # which a log range would reject
             claim_strength(trial, 0.0)

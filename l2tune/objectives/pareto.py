@@ -46,7 +46,7 @@ class TradeoffObjective:
         name_objectives(study, [f"underfit: training {metric}", f"overfit: validation − training {metric}"])
         strength = inner.draw(trial)
         known = finished_folds_of(study, strength, trial.params)
-        members = [inner.member(strength, fold) for fold in range(inner.trainer.folds)]
+        members = [inner.member(strength, fold, inner.drawn(trial)) for fold in range(inner.trainer.folds)]
         history = inner.train([m for m in members if m.fold not in known])
         found = {fold: as_taken_over(finished, trial.number) for fold, finished in known.items()}
         found |= {member.fold: FoldRecord.of(scored) for member, scored in history.items()}

@@ -84,6 +84,8 @@ class _Trainer(BaseModel):
     engine: Text | None = None
     function: Text | None = None
     source: Text | None = None
+    splits: Text | None = None
+    samples: Whole | None = None
     folds: Folds | None = None
     epochs: Annotated[int, Field(strict=True, ge=1)] | None = None
     lambda_max: Annotated[Number, Field(gt=0)] | None = None

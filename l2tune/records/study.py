@@ -77,6 +77,19 @@ def precision_of(study: optuna.Study) -> str | None:
     return None if found is None else str(found)
 
 
+def accept_source(study: optuna.Study, source: str | None) -> bool:
+    """Let a user's function go on in a study that was begun with other source of it; True where that is so.
+
+    Whoever calls it says so: folds that are done are those of the source before.
+    """
+    stored = study.user_attrs.get(PREFIX + "trainer", {})
+    before = stored.get("source")
+    if before is None or before == source:
+        return False
+    study.set_user_attr(PREFIX + "trainer", {**stored, "source": source})
+    return True
+
+
 def check_schema(study: optuna.Study) -> None:
     """Whether this version can read the study.
 
@@ -235,6 +248,9 @@ def _changes(
     source = stored[PREFIX + "trainer"].get("source")
     if source is not None and source != trainer.get("source"):
         return [f"the source of {now} has changed"]
+    splits = stored[PREFIX + "trainer"].get("splits"), trainer.get("splits")
+    if splits[0] != splits[1] and stored[PREFIX + "trainer"].get("folds") == trainer.get("folds"):
+        return ["the splits into folds are others (a splitter that shuffles needs random_state=)"]
     settings = stored[PREFIX + "settings"]
     changed = differences({k: v for k, v in settings.items() if k in identity}, identity)
     folds = stored[PREFIX + "trainer"].get("folds"), trainer.get("folds")

@@ -192,8 +192,15 @@ def _is_created_elsewhere(error: sqlalchemy.exc.DBAPIError) -> bool:
     return isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error.orig)
 
 
-def open_study(storage: BaseStorage, settings: Settings, *, restart: bool = False) -> optuna.Study:
-    """Create the study of these settings, or go on with it."""
+def open_study(
+    storage: BaseStorage, settings: Settings, *, restart: bool = False, maximize: bool | None = None
+) -> optuna.Study:
+    """Create the study of these settings, or go on with it.
+
+    Args:
+        maximize: Whether more of the metric is better; by default as the settings' metric has it.
+    """
+    maximize = as_metric(settings.search.metric).maximize if maximize is None else maximize
     if restart:
         delete_study(storage, settings.study)
     study = optuna.create_study(
@@ -201,7 +208,7 @@ def open_study(storage: BaseStorage, settings: Settings, *, restart: bool = Fals
         study_name=settings.study,
         sampler=make_sampler(settings),
         pruner=make_pruner(settings),
-        direction="maximize" if as_metric(settings.search.metric).maximize else "minimize",
+        direction="maximize" if maximize else "minimize",
         load_if_exists=True,
     )
     check_stored(study)

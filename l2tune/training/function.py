@@ -21,13 +21,15 @@ from l2tune.members import EpochScores, Member
 from l2tune.metrics import HIGHEST_SCORE, UNDECLARED, Metric
 from l2tune.penalty.strength import StrengthScale
 
-Fit = Callable[[float, int, int], Any]
+Fit = Callable[..., Any]
 _PARTS = ("val_", "train_", "test_")
 _OURS = ("val_loss", "val_error", "train_loss", "train_error")
 
 
 class FunctionTrainer:
     """Trains by calling `fit(strength, fold, seed)`.
+
+    What the trial draws beside λ, a member's `others`, is given by name.
 
     The function returns the final scores of one fold, or yields them epoch by epoch. Scores are a number (the metric
     λ is chosen by) or a mapping of names to numbers, the metric among them: `val_f1`, `train_f1`, `test_f1`; a name
@@ -63,7 +65,9 @@ class FunctionTrainer:
 
     def describe(self) -> Mapping[str, Any]:
         """The function's name, and a hash of its source where there is one to be read."""
-        return {"engine": "function", "function": function_name(self.fit), "source": source_hash(self.fit)}
+        told = {"engine": "function", "function": function_name(self.fit), "source": source_hash(self.fit)}
+        splits = getattr(self.fit, "splits", None)  # where the fit is given the samples of each fold
+        return told if splits is None else told | {"splits": splits.fingerprint, "samples": splits.samples}
 
 
 def function_name(function: Any) -> str:
@@ -79,9 +83,8 @@ def source_hash(function: Any) -> str | None:
 
     Of a callable object it is the class's source. What a function closes over or calls is not part of it.
     """
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = inspect.unwrap(function)
+    while isinstance(function, functools.partial) or hasattr(function, "__wrapped__"):
+        function = function.func if isinstance(function, functools.partial) else inspect.unwrap(function)
     if not (inspect.isfunction(function) or inspect.ismethod(function) or inspect.isclass(function)):
         function = type(function)
     try:
@@ -132,7 +135,7 @@ class FunctionRun:
         epochs = self._active[member]
         if epochs is None:
             strength = self._trainer.scale.from_lambda(member.strength)
-            result = self._trainer.fit(strength, member.fold, member.seed)
+            result = self._trainer.fit(strength, member.fold, member.seed, **dict(member.others))
             epochs = result if isinstance(result, Iterator) else iter([result])
             self._active[member] = epochs
         try:

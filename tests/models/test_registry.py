@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -87,7 +89,7 @@ def test_unknown_names_are_refused():
     assert refusal("resnet19") == "--model resnet19: no such model; did you mean 'resnet18'?"
     assert refusal("qqqq") == (
         "--model qqqq: no such model; "
-        "give simple_cnn, small_resnet, linear, a torchvision model or package.module:factory"
+        "give simple_cnn, small_resnet, linear, a torchvision model, timm:NAME or package.module:factory"
     )
     assert refusal("simple_cnn", pretrained=True) == (
         "--pretrained: 'simple_cnn' has no published weights; it is for torchvision's models"
@@ -204,3 +206,15 @@ def test_factories_that_cannot_be_found_are_refused(file):
     assert (
         refusal(f"{file}:absent") == f"--model {file}:absent: '{file}' has no 'absent'; name a function that it defines"
     )
+
+
+@pytest.mark.parametrize(("name", "shape"), [("timm:test_resnet", (1, 28, 28)), ("timm:test_vit", (3, 32, 32))])
+def test_networks_of_timm_take_the_images_as_they_are(name, shape):
+    model = build(name, shape, 4)
+    assert model(torch.zeros(2, *shape)).shape == (2, 4)
+
+
+def test_what_timm_has_not_is_refused(monkeypatch):
+    assert refusal("timm:resnet19") == "--model timm:resnet19: timm has no such model; did you mean 'timm:resnet18'?"
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert "pip install 'l2tune[timm]'" in refusal("timm:resnet18")
