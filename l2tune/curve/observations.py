@@ -48,7 +48,7 @@ class Observations:
         first_estimate: Geometric mean over the baseline's folds of their first estimate of λ, if any. None unless the
             metric is the loss: the estimate balances gradients of the loss, and replayed, searches by error did worse
             with it.
-        guide: The loss of the same fits, where it is recorded and λ is chosen by the error or the accuracy: it knows
+        guide: The losses of the same fits, where they are recorded and λ is chosen by error or accuracy: they tell
             more of the curve's shape than counts of images do.
     """
 

@@ -12,6 +12,20 @@ expect new valleys far from all data. All terms are kernels of one joint Gaussia
 sizes, the length scale and λ₀ maximize the posterior density. The idea of folds as tasks: Swersky, Snoek and Adams,
 'Multi-Task Bayesian Optimization' (NeurIPS 2013).
 
+Of error rates, and other scores that are proportions, d is the luck of the fold's images, which all λ share. What two
+λ differ by is the luck of the images that only one of them gets wrong; their number grows in proportion to the
+distance, so d is an Ornstein-Uhlenbeck process (Matérn 1/2) whose size follows from the number of images. Other images
+would have other luck: d is then no part of what is asked for, and an interval says how far the luck may have moved the
+minimum.
+
+A curve by error may have a guide, the curve of the loss of the same fits, which is far less noisy: the mean is then
+
+    a + b · guide(λ) + quadratic(x), b ~ N(0.8, 0.4²)
+
+and g is the residual, so that an error whose minimum is elsewhere wins where it is measured well enough. Source:
+Kennedy and O'Hagan, 'Predicting the output from a complex computer code when fast approximations are available'
+(Biometrika, 2000). The guide is taken at its posterior mean.
+
 What is asked for is the mean of the cost itself over the study's folds, f(λ) = mean over folds of cost(y). It is not a
 mean of y: where folds differ tenfold in loss, the minimizers of the two are decades apart. Costs are those of
 `Metric.cost`: less is better, whatever the metric.
@@ -291,7 +305,7 @@ class RegularizationCurve:
         return self._points(strengths).repeated(self.folds), np.repeat(np.arange(self.folds), len(strengths))
 
     def _expected(self, points: Points, fold: Folds) -> Array:
-        """Posterior mean of standardized y, without the luck that a fold's images have."""
+        """Posterior mean of standardized y."""
         cross = self._covariance(points, fold, *self._observed, luck=self._with_luck)
         return np.asarray(points.terms @ self._prior.mean + cross @ self._weights)
 

@@ -5,12 +5,14 @@
 
 Regret is by how much the chosen λ is worse than the best λ recorded, by the judge: in standard errors of the
 cross-validation at that λ, and in the metric. An interval covers if some λ in it cannot be told from the best by the
-judge. Gain is the share of the judge's fall. Where that is flat, less than three of its standard errors, there is none:
-there it counts how often a search claims one. `λ > 0` is the share of searches that choose one, `claims` of those on
-whose study l2tune's verdict is that it measurably helps.
+judge; `decades` is its width (median). Gain is the share of the judge's fall, in the end and `at as many fits` as
+l2tune spent (median); the grid's is that of the λ whose recorded mean over all folds is lowest. Where the fall is flat,
+less than three of its standard errors, there is none: there it counts how often a search claims one. `λ > 0` is the
+share of searches that choose one, `claims` of those on whose study l2tune's verdict is that it measurably helps.
 
 All seeds of a recording search the same folds: whether an interval covers is one case per draw of the images, not one
-per seed. `results/draws` is of draws 0 to 6 of the linear networks, made by `record_judged.py --draws … --out FOLDER`:
+per seed. `results/draws` is of draws 0 to 6 (CIFAR-10: 5) of the linear networks, made by
+`record_judged.py NAME … --draws 0 1 2 3 4 5 6 --out FOLDER`:
 
     python studies/benchmarks/judged_searches.py --recordings FOLDER --seeds 2 --out studies/benchmarks/results/draws
 
@@ -55,6 +57,7 @@ def about_recording(source: Path, metric: str) -> dict[str, Any]:
         "rise": judge.score(last) - judge.score(judge.best),
         "± rise": judge.standard_error(last, judge.best),
         "flat": judge.is_flat,
+        "gain of the grid": judge.gain(recording.best),
         "± validation": Judged(recording, judge).standard_error,
     }
 
@@ -68,6 +71,7 @@ def summarize(outcomes: Sequence[Outcome], error_of: dict[str, float]) -> pd.Dat
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.recording.split("~")[0], outcome.strategy), []).append(outcome)
+    ours = {recording: _fits(group) for (recording, strategy), group in groups.items() if strategy == "l2tune"}
     return pd.DataFrame(
         [
             {
@@ -79,14 +83,28 @@ def summarize(outcomes: Sequence[Outcome], error_of: dict[str, float]) -> pd.Dat
                 "worst": max(o.regret for o in group),
                 "in the metric": np.mean([o.regret * error_of[o.recording] for o in group]),
                 "coverage": np.nan if group[0].covered is None else np.mean([o.covered for o in group]),
+                "decades": np.nan if group[0].interval is None else np.median([_decades(o) for o in group]),
                 "gain": np.mean([o.gains[-1] for o in group]),
-                "fits": np.median([o.costs[-1] for o in group]),
+                "at as many fits": np.mean([o.gain_at(ours.get(recording, np.nan)) for o in group]),
+                "fits": _fits(group),
+                "most": max(o.costs[-1] for o in group),
                 "λ > 0": np.mean([o.choices[-1] > 0 for o in group]),
                 "claims": np.nan if group[0].claims_gain is None else np.mean([o.claims_gain for o in group]),
             }
             for (recording, strategy), group in groups.items()
         ]
     )
+
+
+def _fits(group: Sequence[Outcome]) -> float:
+    return float(np.median([o.costs[-1] for o in group]))
+
+
+def _decades(outcome: Outcome) -> float:
+    """Width of the interval; from the lowest λ of the range, where it reaches λ = 0."""
+    assert outcome.interval is not None
+    low, high = (max(end, outcome.range[0]) for end in outcome.interval)
+    return float(np.log10(high / low))
 
 
 def _table(rows: pd.DataFrame) -> str:
