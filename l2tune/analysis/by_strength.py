@@ -52,6 +52,7 @@ def observations_by(record: StudyRecord, metric: Metric, part: Part = "val") -> 
         trial=fits["trial"].to_numpy(np.int64)[known],
         metric=metric,
         first_estimate=None,
+        guide=None,
     )
 
 

@@ -48,6 +48,8 @@ class Observations:
         first_estimate: Geometric mean over the baseline's folds of their first estimate of λ, if any. None unless the
             metric is the loss: the estimate balances gradients of the loss, and replayed, searches by error did worse
             with it.
+        guide: The losses of the same fits, where they are recorded and λ is chosen by error or accuracy: they tell
+            more of the curve's shape than counts of images do.
     """
 
     strength: NDArray[np.float64]
@@ -59,6 +61,7 @@ class Observations:
     range: tuple[float, float] = DEFAULT_RANGE
     others: Mapping[str, Any] = field(default_factory=dict)
     first_estimate: float | None = None
+    guide: Observations | None = None
 
     @property
     def tried(self) -> NDArray[np.float64]:
@@ -93,7 +96,8 @@ def fit_curve(seen: Observations) -> RegularizationCurve | None:
     table = tuple(zip(seen.strength.tolist(), seen.fold.tolist(), seen.cost.tolist(), strict=True))
     (low, high), tried = seen.range, seen.tried
     low, high = (min(low, float(tried[0])), max(high, float(tried[-1]))) if len(tried) else (low, high)
-    return _fit(table, low, high, seen.folds, seen.metric, seen.first_estimate)
+    guide = None if seen.guide is None else fit_curve(seen.guide)
+    return _fit(table, low, high, seen.folds, seen.metric, seen.first_estimate, guide)
 
 
 @lru_cache(maxsize=8)  # a curve of n folds holds n² numbers: of validation and training, for the forms of a comparison
@@ -104,8 +108,17 @@ def _fit(
     folds: int,
     metric: Metric,
     first_estimate: float | None,
+    guide: RegularizationCurve | None,
 ) -> RegularizationCurve:
     strength, fold, cost = zip(*table, strict=True)
     return RegularizationCurve.fit(
-        strength, fold, cost, low=low, high=high, folds=folds, metric=metric, first_estimate=first_estimate
+        strength,
+        fold,
+        cost,
+        low=low,
+        high=high,
+        folds=folds,
+        metric=metric,
+        first_estimate=first_estimate,
+        guide=None if guide is None else guide.as_guide(),
     )

@@ -12,6 +12,20 @@ expect new valleys far from all data. All terms are kernels of one joint Gaussia
 sizes, the length scale and λ₀ maximize the posterior density. The idea of folds as tasks: Swersky, Snoek and Adams,
 'Multi-Task Bayesian Optimization' (NeurIPS 2013).
 
+Of error rates, and other scores that are proportions, d is the luck of the fold's images, which all λ share. What two
+λ differ by is the luck of the images that only one of them gets wrong; their number grows in proportion to the
+distance, so d is an Ornstein-Uhlenbeck process (Matérn 1/2) whose size follows from the number of images. Other images
+would have other luck: d is then no part of what is asked for, and an interval says how far the luck may have moved the
+minimum.
+
+A curve by error may have a guide, the curve of the loss of the same fits, which is far less noisy: the mean is then
+
+    a + b · guide(λ) + quadratic(x), b ~ N(0.8, 0.4²)
+
+and g is the residual, so that an error whose minimum is elsewhere wins where it is measured well enough. Source:
+Kennedy and O'Hagan, 'Predicting the output from a complex computer code when fast approximations are available'
+(Biometrika, 2000). The guide is taken at its posterior mean.
+
 What is asked for is the mean of the cost itself over the study's folds, f(λ) = mean over folds of cost(y). It is not a
 mean of y: where folds differ tenfold in loss, the minimizers of the two are decades apart. Costs are those of
 `Metric.cost`: less is better, whatever the metric.
@@ -28,15 +42,15 @@ from numpy.typing import ArrayLike
 
 from l2tune.curve.kernel import (
     NUGGET,
-    QUADRATIC_MEAN,
-    QUADRATIC_VARIANCE,
     Hyperparameters,
+    Prior,
     covariance,
+    image_luck,
     matern,
     most_probable,
     root,
 )
-from l2tune.curve.transform import Array, Folds, InputWarp, OutcomeTransform, worst_cost
+from l2tune.curve.transform import Array, Folds, Guide, InputWarp, OutcomeTransform, Points, worst_cost
 from l2tune.metrics import BUILT_IN, Metric
 
 Regime = Literal["underfit", "balanced", "overfit"]
@@ -79,6 +93,7 @@ class RegularizationCurve:
     hyperparameters: Hyperparameters
     _transform: OutcomeTransform
     _warp: InputWarp
+    _prior: Prior
     _cholesky: Array
     _weights: Array
     _seed: int
@@ -95,6 +110,7 @@ class RegularizationCurve:
         folds: int,
         metric: Metric = BUILT_IN["loss"],
         first_estimate: float | None = None,
+        guide: Guide | None = None,
         seed: int = 0,
     ) -> RegularizationCurve:
         """Fit to final costs of folds.
@@ -108,6 +124,7 @@ class RegularizationCurve:
             folds: Number of folds of the cross-validation.
             metric: Whose costs they are; its kind chooses the transform.
             first_estimate: Where the quadratic mean is expected to be lowest; the middle of the range by default.
+            guide: Another curve of the same fits, that this one is expected to be like.
             seed: Of samples.
 
         Raises:
@@ -120,21 +137,28 @@ class RegularizationCurve:
         if not finite.any():
             raise ValueError("no fold has a finite score")
         costs[~finite] = worst_cost(costs[finite], metric)
-        transform, warp = OutcomeTransform.of(metric, costs, fold_index), InputWarp.of(low, high, first_estimate)
+        transform, warp = OutcomeTransform.of(metric, costs, fold_index), InputWarp.of(low, high, first_estimate, guide)
         z = transform.standardize(costs)
-        theta = most_probable(warp, strengths, fold_index, z, transform.expected_noise)
-        x = warp.x(strengths, theta.floor)
-        matrix = covariance(warp, x, fold_index, x, fold_index, theta)
+        prior = Prior.of(transform, guided=guide is not None)
+        theta = most_probable(warp, strengths, fold_index, z, prior)
+        points = warp.points(strengths, theta.floor)
+        matrix = covariance(prior, points, fold_index, points, fold_index, theta)
         matrix[np.diag_indices_from(matrix)] += np.exp(2 * theta.noise) + NUGGET
         lower = cholesky(matrix, lower=True)
-        weights = cho_solve((lower, True), z - warp.terms(x) @ QUADRATIC_MEAN)
-        return cls(low, high, folds, strengths, fold_index, theta, transform, warp, lower, weights, seed)
+        weights = cho_solve((lower, True), z - points.terms @ prior.mean)
+        return cls(low, high, folds, strengths, fold_index, theta, transform, warp, prior, lower, weights, seed)
 
     def fold_means(self, strengths: ArrayLike) -> Array:
         """(folds, m) cost of each fold at each λ, at the posterior mean of y."""
         values = np.atleast_1d(np.asarray(strengths, float))
         x, folds = self._of_all_folds(values)
         return self._transform.cost(self._expected(x, folds)).reshape(self.folds, len(values))
+
+    def as_guide(self) -> Guide:
+        """What another curve of the same fits is expected to be like: the folds' mean of standardized y."""
+        x, folds = self._of_all_folds(np.append(self.candidates, 0.0))
+        y = self._expected(x, folds).reshape(self.folds, -1).mean(axis=0)
+        return Guide(self.candidates, y[:-1], float(y[-1]))
 
     def mean(self, strengths: ArrayLike) -> Array:
         """(m,) expected cost at each λ, averaged over the folds."""
@@ -252,14 +276,14 @@ class RegularizationCurve:
 
         waiting, waiting_fold = (np.atleast_1d(np.asarray(part, float)) for part in pending)
         count, size, noise = len(self.candidates), len(self.grid), np.exp(2 * self.hyperparameters.noise) + NUGGET
-        points = self._x(np.concatenate([self.candidates, waiting]))
+        points = self._points(np.concatenate([self.candidates, waiting]))
         point_folds = np.concatenate([np.full(count, fold), waiting_fold]).astype(np.int64)
         x, folds = self._of_all_folds(self.grid)
         y = self._expected(x, folds)
         at_best = y.reshape(self.folds, -1)[:, self._on_grid.argmin()]
         slope = (self._transform.cost(at_best + 1e-4) - self._transform.cost(at_best - 1e-4)) / (2e-4 * self.folds)
         slope = np.repeat(slope, size)
-        joint = slope[:, None] * self._joint(x, folds, points, point_folds)
+        joint = slope[:, None] * self._joint(x, folds, points, point_folds, luck=(self._with_luck, True))
         of_f = joint.reshape(self.folds, size, -1).sum(axis=0)  # (grid, points) covariance of f and fold values
         among = self._joint(points, point_folds, points, point_folds)
         variance = np.diag(among)[:count]
@@ -275,29 +299,37 @@ class RegularizationCurve:
 
     # ---- posterior ----
 
-    def _x(self, strengths: Array) -> Array:
-        return self._warp.x(strengths, self.hyperparameters.floor)
+    def _points(self, strengths: Array) -> Points:
+        return self._warp.points(strengths, self.hyperparameters.floor)
 
-    def _of_all_folds(self, strengths: Array) -> tuple[Array, Folds]:
-        """The strengths for each fold, fold by fold: (folds·m,) design and fold."""
-        return np.tile(self._x(strengths), self.folds), np.repeat(np.arange(self.folds), len(strengths))
+    def _of_all_folds(self, strengths: Array) -> tuple[Points, Folds]:
+        """The strengths for each fold, fold by fold: (folds·m,) points and fold."""
+        return self._points(strengths).repeated(self.folds), np.repeat(np.arange(self.folds), len(strengths))
 
-    def _expected(self, x: Array, fold: Folds) -> Array:
+    def _expected(self, points: Points, fold: Folds) -> Array:
         """Posterior mean of standardized y."""
-        cross = covariance(self._warp, x, fold, *self._observed, self.hyperparameters)
-        return np.asarray(self._warp.terms(x) @ QUADRATIC_MEAN + cross @ self._weights)
+        cross = self._covariance(points, fold, *self._observed, luck=self._with_luck)
+        return np.asarray(points.terms @ self._prior.mean + cross @ self._weights)
 
-    def _joint(self, x1: Array, fold1: Folds, x2: Array, fold2: Folds) -> Array:
+    @property
+    def _with_luck(self) -> bool:
+        """Whether a fold's deviation is part of what is asked for; the luck of its images is not."""
+        return not self._prior.counted
+
+    def _covariance(self, points1: Points, fold1: Folds, points2: Points, fold2: Folds, *, luck: bool = True) -> Array:
+        return covariance(self._prior, points1, fold1, points2, fold2, self.hyperparameters, luck=luck)
+
+    def _joint(
+        self, points1: Points, fold1: Folds, points2: Points, fold2: Folds, *, luck: tuple[bool, bool] = (True, True)
+    ) -> Array:
         """Posterior covariance of noiseless standardized y."""
         from scipy.linalg import solve_triangular
 
         half1, half2 = (
-            solve_triangular(
-                self._cholesky, covariance(self._warp, *self._observed, x, f, self.hyperparameters), lower=True
-            )
-            for x, f in ((x1, fold1), (x2, fold2))
+            solve_triangular(self._cholesky, self._covariance(*self._observed, p, f, luck=own), lower=True)
+            for p, f, own in ((points1, fold1, luck[0]), (points2, fold2, luck[1]))
         )
-        return np.asarray(covariance(self._warp, x1, fold1, x2, fold2, self.hyperparameters) - half1.T @ half2)
+        return np.asarray(self._covariance(points1, fold1, points2, fold2, luck=all(luck)) - half1.T @ half2)
 
     def _draw(self, strengths: Array) -> Array:
         """(samples, m) joint draws of f at these strengths.
@@ -309,30 +341,32 @@ class RegularizationCurve:
 
         rng = np.random.default_rng(self._seed)
         seen, place = np.unique(self.strength, return_inverse=True)
-        x = self._x(np.concatenate([strengths, seen]))
+        points = self._points(np.concatenate([strengths, seen]))
+        x, terms, prior_of = points.x, points.terms, self._prior
         m, n, k = len(strengths), len(x), self.folds
         _, g, b, d, noise, _ = np.exp(self.hyperparameters)
         half = root(matern(x, x, self.hyperparameters.length_scale))
         shared = rng.standard_normal((_SAMPLES, n)) @ half.T * g
         shared += (
-            QUADRATIC_MEAN + rng.standard_normal((_SAMPLES, 3)) * np.sqrt(QUADRATIC_VARIANCE)
-        ) @ self._warp.terms(x).T
+            prior_of.mean + rng.standard_normal((_SAMPLES, terms.shape[1])) * np.sqrt(prior_of.variance)
+        ) @ terms.T
+        half = root(image_luck(x, x)) if prior_of.counted else half
         own = (rng.standard_normal((_SAMPLES * k, n)) @ half.T * d).reshape(_SAMPLES, k, n)
         prior = shared[:, None, :] + own + b * rng.standard_normal((_SAMPLES, k, 1))  # (samples, folds, n)
         at_seen = prior[:, self.fold, m + place]  # (samples, observations)
+        if not self._with_luck:
+            prior = prior - own
         at_seen = at_seen + np.sqrt(noise**2 + NUGGET) * rng.standard_normal(at_seen.shape)
-        target = (
-            self._cholesky @ (self._cholesky.T @ self._weights) + self._warp.terms(self._observed[0]) @ QUADRATIC_MEAN
-        )
+        target = self._cholesky @ (self._cholesky.T @ self._weights) + self._observed[0].terms @ self._prior.mean
         weights = cho_solve((self._cholesky, True), (target - at_seen).T)  # (observations, samples)
-        points, folds = self._of_all_folds(strengths)
-        cross = covariance(self._warp, points, folds, *self._observed, self.hyperparameters)
+        wanted, folds = self._of_all_folds(strengths)
+        cross = self._covariance(wanted, folds, *self._observed, luck=self._with_luck)
         y = prior[:, :, :m] + (cross @ weights).T.reshape(_SAMPLES, k, m)
         return np.asarray(self._transform.cost(y).mean(axis=1))
 
     @cached_property
-    def _observed(self) -> tuple[Array, Folds]:
-        return self._x(self.strength), self.fold
+    def _observed(self) -> tuple[Points, Folds]:
+        return self._points(self.strength), self.fold
 
     @cached_property
     def _on_grid(self) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,8 @@ _NOISE = 0.05
 _NOISE_OF_STEPS = 2.0
 """The same of a metric that counts (an error rate in percent, say), in its steps: a binomial's is one to four."""
 
-_NOISE_OF_PROPORTION = 0.5
-"""Noise of a fold's error rate, in standard deviations of a binomial: most images are wrong, or right, at any λ."""
+_NOISE_OF_PROPORTION = 0.25
+"""Noise of a fold's error rate, in standard deviations of a binomial: what no neighbouring λ shares."""
 
 _NARROWEST = 0.01
 """Half the width, in decades, of the narrowest range."""
@@ -98,8 +99,13 @@ class OutcomeTransform:
     def expected_noise(self) -> float:
         """Prior median of the noise, standardized."""
         if self.is_of_proportions:
-            return float(_NOISE_OF_PROPORTION / (2 * np.sqrt(self.images)) / self.spread)
+            return _NOISE_OF_PROPORTION * self.binomial_deviation
         return float(max(_NOISE, _NOISE_OF_STEPS * self.step / self.unit) / self.spread)
+
+    @property
+    def binomial_deviation(self) -> float:
+        """Standard deviation of a fold's error rate by the luck of its images, standardized; 0 for other kinds."""
+        return float(1 / (2 * np.sqrt(self.images)) / self.spread)
 
     @property
     def _scale(self) -> float:
@@ -116,38 +122,74 @@ class OutcomeTransform:
         return np.asarray(np.where(above > 0, self.start + self._scale * np.log1p(above / self._scale), y))
 
 
+class Points(NamedTuple):
+    """Where a curve is looked at.
+
+    Attributes:
+        x: (n,) decades.
+        terms: (n, p) of the mean: 1, u, u² and, where there is one, the guide.
+    """
+
+    x: Array
+    terms: Array
+
+    def repeated(self, times: int) -> Points:
+        """(times · n) points, one after the other."""
+        return Points(np.tile(self.x, times), np.tile(self.terms, (times, 1)))
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """Another curve of the same fits, that this one is expected to be like.
+
+    Attributes:
+        strengths: (m,) rising λ > 0.
+        values: (m,) of the other curve, standardized.
+        at_zero: Of it at λ = 0.
+    """
+
+    strengths: Array
+    values: Array
+    at_zero: float
+
+    def __call__(self, strength: Array) -> Array:
+        """(n,) λ → (n,), between the strengths linear in log λ."""
+        known = np.interp(np.log(np.maximum(strength, 1e-300)), np.log(self.strengths), self.values)
+        return np.asarray(np.where(strength > 0, known, self.at_zero))
+
+
 @dataclass(frozen=True)
 class InputWarp:
-    """λ → x = log₁₀(λ + λ₀), and the terms of the quadratic mean.
+    """λ → x = log₁₀(λ + λ₀), and the terms of the mean.
 
     Attributes:
         low: Lowest λ of the range.
         high: Highest.
         bottom: λ at which the quadratic mean is expected to be lowest.
+        guide: Another curve whose multiple the mean has as a term.
     """
 
     low: float
     high: float
     bottom: float
+    guide: Guide | None = None
 
     @classmethod
-    def of(cls, low: float, high: float, first_estimate: float | None) -> InputWarp:
+    def of(cls, low: float, high: float, first_estimate: float | None, guide: Guide | None = None) -> InputWarp:
         """The warp of a range; its middle is the bottom where there is no estimate."""
         bottom = float(np.clip(first_estimate, low, high)) if first_estimate else float(np.sqrt(low) * np.sqrt(high))
-        return cls(low, high, bottom)
+        return cls(low, high, bottom, guide)
 
     def offset(self, log_floor: float) -> float:
         """λ₀, the strength below which λ changes nothing, of its logarithm over `low`."""
         return float(self.low * np.exp(log_floor))
 
-    def x(self, strength: Array, log_floor: float) -> Array:
-        """(n,) λ → (n,) x in decades."""
-        return np.asarray(np.log10(strength + self.offset(log_floor)))
-
-    def terms(self, x: Array) -> Array:
-        """(n,) x → (n, 3) terms 1, u, u² of the quadratic, u being −1 and 1 half the range's width off the bottom."""
+    def points(self, strength: Array, log_floor: float) -> Points:
+        """(n,) λ → x in decades, and the terms; u is −1 and 1 half the range's width off the bottom."""
+        x = np.log10(strength + self.offset(log_floor))
         u = (x - np.log10(self.bottom)) / self.half_width
-        return np.stack([np.ones_like(u), u, u * u], axis=1)
+        terms = [np.ones_like(u), u, u * u]
+        return Points(x, np.stack(terms if self.guide is None else [*terms, self.guide(strength)], axis=1))
 
     @property
     def half_width(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from l2tune.curve.observations import Observations
@@ -19,6 +20,9 @@ from l2tune.records.keys import STRENGTH
 from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import DEFAULT, Others, StrengthParameter, parameter_of, why_unknown
 from l2tune.records.study import check_schema, fold_count, is_described, metric_of, penalty_of, search_range
+
+_LIKE_LOSS = (BUILT_IN["error"], BUILT_IN["accuracy"])
+"""Metrics whose curve is expected to be like that of the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,8 @@ def observations(
     folds = [fold for fold in every if fold.others == others]
     told = fold_count(study)
     seen = 1 + max((fold.fold for fold in every), default=0)
-    return Observations(
+    first_estimate, loss = _first_estimate(folds, penalty_of(study)), BUILT_IN["loss"]
+    found = Observations(
         strength=np.array([fold.strength for fold in folds], dtype=np.float64),
         fold=np.array([fold.fold for fold in folds], dtype=np.int64),
         cost=np.array([fold.cost for fold in folds], dtype=np.float64),
@@ -142,8 +147,17 @@ def observations(
         folds=max(told or 1, seen),
         range=search_range(study, parameter, trials),
         others=dict(others),
-        first_estimate=_first_estimate(folds, penalty_of(study)) if metric == BUILT_IN["loss"] else None,
+        first_estimate=first_estimate if metric == loss else None,
     )
+    losses = _losses(folds) if metric in _LIKE_LOSS else None
+    guide = None if losses is None else replace(found, cost=losses, metric=loss, first_estimate=first_estimate)
+    return replace(found, guide=guide)
+
+
+def _losses(folds: Sequence[FinishedFold]) -> NDArray[np.float64] | None:
+    """(n,) losses of these fits; None unless all are recorded."""
+    costs = [None if fold.record is None else fold.record.cost(BUILT_IN["loss"]) for fold in folds]
+    return None if None in costs else np.array(costs, dtype=np.float64)
 
 
 def best_others(folds: Sequence[FinishedFold]) -> Others:

@@ -20,8 +20,9 @@ _SCORES = ("train_loss", "train_error", "val_loss", "val_error")
 class ReplayTrainer:
     """Yields recorded scores; `Trainer` of `l2tune.members`. Any λ may be asked for.
 
-    Between recorded λs, a fold's scores are interpolated linearly in log λ (losses as logarithms). Below the lowest
-    recorded λ and above the highest, those are repeated; λ = 0 is replayed as recorded.
+    Between recorded λs, a fold's scores are interpolated linearly in log λ: losses as logarithms, validation errors
+    rounded to whole images, for searches tell by their steps how many there are. Below the lowest recorded λ and above
+    the highest, those are repeated; λ = 0 is replayed as recorded.
 
     Args:
         table: Columns `lambda, fold, epoch, train_loss, train_error, val_loss, val_error` and, if recorded,
@@ -47,6 +48,7 @@ class ReplayTrainer:
         shape = (len(strengths), len(folds), len(epochs))
         self.strengths, self.folds, self.epochs = strengths, len(folds), len(epochs)
         self.scores = {name: rows[name].to_numpy(float).reshape(shape) for name in _SCORES}
+        self._steps = [_step(self.scores["val_error"][:, fold]) for fold in range(len(folds))]
         self.estimates = rows["first_estimate"].to_numpy(float).reshape(shape) if "first_estimate" in rows else None
 
     def start(self, members: Sequence[Member]) -> ReplayRun:
@@ -67,7 +69,20 @@ class ReplayTrainer:
         left, share = int(place), place % 1
         # at a recorded λ, a neighbour that diverged must not be multiplied in
         found = y[left] if not share else (1 - share) * y[left] + share * y[left + 1]
+        if name == "val_error" and self._steps[fold]:
+            found = np.rint(found / self._steps[fold]) * self._steps[fold]
         return np.asarray(np.exp(found) if name.endswith("loss") else found)
+
+
+def _step(errors: NDArray[np.float64]) -> float:
+    """One over the images that errors are shares of; 0 if they are of none."""
+    gaps = np.diff(np.unique(np.append(errors[np.isfinite(errors)], 0.0)))
+    gaps = gaps[gaps > 1e-6]
+    if not len(gaps):
+        return 0.0
+    images = np.rint(1 / gaps.min())
+    counts = errors[np.isfinite(errors)] * images
+    return float(1 / images) if np.abs(counts - np.rint(counts)).max() < 0.02 else 0.0
 
 
 class ReplayRun:

@@ -51,7 +51,7 @@ RECORDINGS: dict[str, tuple[dict[str, Any], Draw, list[float]]] = {
     "mnist-1000-wrong15-linear": (
         MNIST | {"model": "linear", "optimizer": "adam", "lr": 1e-2, "epochs": 30},
         Draw(wrong=0.15, side=14),
-        log_grid(1e-4, 1.0, 14),
+        log_grid(1e-4, 1.0, 27),
     ),
     "mnist-1000-tiny-sgd": (
         MNIST | {"optimizer": "sgd", "lr": 0.05, "epochs": 8},
@@ -66,7 +66,7 @@ RECORDINGS: dict[str, tuple[dict[str, Any], Draw, list[float]]] = {
     "mnist-1000-unbalanced-linear": (
         MNIST | {"model": "linear", "optimizer": "sgd", "lr": 0.1, "epochs": 30},
         Draw(wrong=0.1, decline=0.75, side=14),
-        log_grid(1e-4, 1.0, 14),
+        log_grid(1e-4, 1.0, 27),
     ),
     "mnist-1000-wrong15-adamw": (
         MNIST | {"optimizer": "adamw", "lr": 3e-3, "epochs": 16},
@@ -81,12 +81,12 @@ RECORDINGS: dict[str, tuple[dict[str, Any], Draw, list[float]]] = {
     "cifar10-1000-linear": (
         CIFAR10 | {"model": "linear", "augment": ("flip",), "optimizer": "adam", "lr": 3e-3, "epochs": 30},
         Draw(),
-        log_grid(1e-4, 1.0, 14),
+        log_grid(1e-4, 1.0, 27),
     ),
     "mnist-1000-wrong20-linear-l1": (
         MNIST | {"model": "linear", "penalty": "l1", "optimizer": "sgd", "lr": 0.2, "epochs": 60},
         Draw(wrong=0.2, side=14),
-        log_grid(1e-5, 1e-1, 14),
+        log_grid(1e-5, 1e-1, 27),
     ),
 }
 """Name → settings, images, and the λ > 0. Those of clean MNIST are flat but for the rise."""

@@ -14,7 +14,8 @@ class Synthetic(Recording):
     A fold's log loss falls by `depth` around some λ, the more slowly the larger `width` (decades), and rises from some
     stronger λ on as a power, up to guessing among ten classes. Folds differ in level, and a little in where they fall
     and rise. Noise is white over λ and fold. An image of 160 per fold is wrong if its difficulty is below a rate that
-    follows the loss; at each λ, 30 % of the difficulties are drawn anew.
+    follows the loss at a λ up to half a decade off; at each λ, 30 % of the difficulties are drawn anew. Errors are
+    judged by that rate, which is what further images would show.
     """
 
     IMAGES = 160
@@ -37,26 +38,30 @@ class Synthetic(Recording):
         self._rise = rise + rng.normal(0, kind["jitter"], 5)
         self._drawn = round(self.REDRAWN * self.IMAGES)
         self._difficulty = rng.uniform(size=(5, self.IMAGES - self._drawn))
+        self._aside = rng.uniform(-0.5, 0.5)
 
     def expected(self, strength: float, fold: int) -> float:
-        """The metric without noise."""
-        rate = self._rate(strength, fold)
-        return rate if self.metric == "loss" else float((self._wrong(rate, fold) + self._drawn * rate) / self.IMAGES)
+        """The metric without luck."""
+        return self._loss(strength, fold) if self.metric == "loss" else self._rate(strength, fold)
 
     def curve(self, name: str, strength: float, fold: int) -> Array:
-        rate = self._rate(strength, fold)
         rng = np.random.default_rng([self._seed, fold, int(np.float64(strength).view(np.uint64))])
-        if self.metric == "loss":
-            return np.array([rate * np.exp(self._noise * rng.normal())])
+        loss = self._loss(strength, fold) * np.exp(self._noise * rng.normal())
+        if name.endswith("loss"):
+            return np.array([loss])
+        rate = self._rate(strength, fold)
         return np.array([(self._wrong(rate, fold) + rng.binomial(self._drawn, rate)) / self.IMAGES])
 
-    def _rate(self, strength: float, fold: int) -> float:
-        """Expected loss; for the error, the rate of wrong images."""
-        x = np.log10(strength + 1e-9)
+    def _loss(self, strength: float, fold: int, aside: float = 0.0) -> float:
+        """Expected loss, at a λ so many decades off."""
+        x = np.log10(strength + 1e-9) + aside
         low = self._level[fold] - self._depth[fold] / (1 + np.exp(-(x - self._fall[fold]) / self._width))
         bad = np.log1p(10 ** min(30.0, self._power * (x - self._rise[fold])))
-        loss = float(np.exp(-np.logaddexp(-(low + bad), -np.log(2.303))))
-        return loss if self.metric == "loss" else min(0.9, 0.15 * loss**0.8)
+        return float(np.exp(-np.logaddexp(-(low + bad), -np.log(2.303))))
+
+    def _rate(self, strength: float, fold: int) -> float:
+        """Expected share of wrong images."""
+        return min(0.9, 0.15 * self._loss(strength, fold, self._aside) ** 0.8)
 
     def _wrong(self, rate: float, fold: int) -> int:
         """Images that are wrong at this rate, of those whose difficulty is the same at every λ."""

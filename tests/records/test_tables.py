@@ -1,6 +1,7 @@
 """Folds as they are stored, the observations that follow from them, and the tables."""
 
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -8,7 +9,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from l2tune.members import EpochScores, LayerState, Member, NetworkState
-from l2tune.metrics import BUILT_IN
+from l2tune.metrics import BUILT_IN, Metric
 from l2tune.records.fold_record import FoldRecord, fold_records, write_fold
 from l2tune.records.keys import STRENGTH, fold_key
 from l2tune.records.observations import observations
@@ -110,6 +111,20 @@ def test_observations_take_each_fold_of_a_strength_once_and_no_truncated_one() -
     by_error = observations(study, metric=BUILT_IN["error"])
     assert list(by_error.cost) == [0.2, 0.2, math.inf]
     assert by_error.first_estimate is None, "it speaks of the loss"
+    assert seen.guide is None
+    for like in (by_error, observations(study, metric=BUILT_IN["accuracy"])):
+        assert like.guide is not None, "the loss of the same fits"
+        assert (list(like.guide.cost), like.guide.first_estimate) == (list(seen.cost), seen.first_estimate)
+        assert like.guide.strength is like.strength
+
+
+def test_an_error_without_a_loss_beside_it_has_no_guide() -> None:
+    study = described()
+    record = FoldRecord.of(history([1.0]))
+    add_trial(study, 0.0, {0: record})
+    add_trial(study, 1e-2, {0: replace(record, val_loss=None, scores={"val_f1": 0.5})})
+    assert observations(study, metric=BUILT_IN["error"]).guide is None
+    assert observations(study, metric=Metric("f1", maximize=True, kind="proportion")).guide is None, "who knows"
 
 
 def test_observations_of_a_users_own_study_are_its_intermediate_values() -> None:

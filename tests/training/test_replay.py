@@ -58,7 +58,17 @@ def test_recorded_scores_come_back(table, strength, fold):
 def test_between_recorded_strengths_losses_are_interpolated_as_logarithms_and_errors_plainly(table):
     last = replay(table, 1e-3)[-1]
     assert last.val_loss == pytest.approx(math.sqrt(loss(1e-4, 0, 3) * loss(1e-2, 0, 3)))
-    assert last.val_error == pytest.approx(0.2 + 0.1 * (1e-4 + 1e-2) / 2)
+    assert last.train_error == pytest.approx(0.3)
+
+
+def test_between_recorded_strengths_validation_errors_are_whole_images(table):
+    table["val_error"] = table["lambda"].map({0.0: 0.5, 1e-4: 0.4, 1e-2: 0.2, 1.0: 0.3})
+    assert replay(table, 0.09)[-1].val_error == pytest.approx(0.2, abs=1e-9), "0.248 of ten images"
+    assert replay(table, 0.11)[-1].val_error == pytest.approx(0.3, abs=1e-9), "0.252"
+    table["val_error"] += math.pi / 1000 * table["lambda"]
+    assert replay(table, 0.1)[-1].val_error == pytest.approx((0.2 + 0.3 + math.pi * 1.01e-3) / 2), (
+        "of no number of images"
+    )
 
 
 @pytest.mark.parametrize(("asked", "recorded"), [(1e-9, 1e-4), (50.0, 1.0)])
