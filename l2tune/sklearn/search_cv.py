@@ -214,13 +214,8 @@ class RegularizationSearchCV(BaseSearchCV):  # type: ignore[misc]
         Raises:
             ValueError: There is no curve to draw.
         """
-        from l2tune.report.tradeoff_figure import tradeoff_figure
-
         check_is_fitted(self, "tradeoff_")
-        figure = tradeoff_figure(self.tradeoff_)
-        if figure is None:
-            raise UserError("no strength above 0 was fitted", "plot", "give more max_candidates=")
-        return figure
+        return self.tradeoff_.plot()
 
     def _splits(self, X: Any, y: Any, routed: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
