@@ -80,7 +80,7 @@ def new_network(
 ) -> tuple[nn.Module, torch.optim.Optimizer]:
     """The engine's initial weights and its optimizer, by hand."""
     model = initial_model(factory, data.shape, data.classes, SEED).to(device)
-    decayed = list(regularized_parameters(model).values())
+    decayed = list(regularized_parameters(model, PenaltySettings()).values())
     plain = [p for p in model.parameters() if all(p is not q for q in decayed)]
     groups = [{"params": decayed, "weight_decay": weight_decay(STRENGTH)}, {"params": plain, "weight_decay": 0.0}]
     return model, torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM, nesterov=True, fused=True)
