@@ -456,7 +456,8 @@ def _open(
         return study
     if study is not None and not isinstance(study, str):
         raise UserError(f"{shown_value(study)} is no study", "study", "give a name, or an Optuna study")
-    name = study or getattr(fit, "__name__", "").strip("<>") or "tune"
+    own_name = str(getattr(fit, "__name__", ""))
+    name = study or (own_name if own_name.isidentifier() else "tune")  # a lambda has none
     asked = build({name: value for name, value in settings.items() if name != "lambda_range"} | {"study": name})
     if storage is None:
         opened: BaseStorage = optuna.storages.InMemoryStorage()
