@@ -37,7 +37,7 @@ _DEFAULT_RANGE = {"C": (1e-4, 1e4), "alpha": (1e-6, 1e2)}
 """Where it is not λ's own: of numbers in the user's scale, as scikit-learn's own paths and defaults lie."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tuned(Tradeoff):
     """What `tune` found: a `Tradeoff` that knows how to train, and the final network where one was asked for.
 
@@ -241,6 +241,7 @@ def _search(
 ) -> None:
     """Search until it is settled, telling each trial's end."""
     from l2tune.objectives.open_trial import OpenTrial
+    from l2tune.records.fold_record import fold_records
     from l2tune.records.observations import strength_of
     from l2tune.search.failing import failures_line
     from l2tune.search.runner import run_as_asked
@@ -261,11 +262,12 @@ def _search(
         return f"trial {number + 1}: {text}"
 
     def on_trial(trial: FrozenTrial) -> None:
-        values = list(trial.intermediate_values.values())
-        mean = trial.value if trial.value is not None else (values[-1] if values else None)
-        folds = f"{len(values)} of {objective.trainer.folds} folds" if trial.state.name == "PRUNED" else "all folds"
-        scored = "" if mean is None else f", validation {objective.metric} {mean:.4g}"
-        say(f"{named(trial.number, strength_of(trial, objective.parameter) or 0.0)}{scored} ({folds})")
+        done, folds = len(fold_records(trial)), objective.trainer.folds
+        if trial.state.name == "COMPLETE":
+            scored = f"validation {objective.metric} {trial.value:.4g}"
+        else:  # a mean over some of the folds is not comparable with one over all
+            scored = f"{done} of {folds} folds"
+        say(f"{named(trial.number, strength_of(trial, objective.parameter) or 0.0)}: {scored}")
 
     def on_failure(trial: OpenTrial) -> None:
         assert trial.failure is not None
@@ -454,7 +456,8 @@ def _open(
         return study
     if study is not None and not isinstance(study, str):
         raise UserError(f"{shown_value(study)} is no study", "study", "give a name, or an Optuna study")
-    name = study or getattr(fit, "__name__", "").strip("<>") or "tune"
+    own_name = str(getattr(fit, "__name__", ""))
+    name = study or (own_name if own_name.isidentifier() else "tune")  # a lambda has none
     asked = build({name: value for name, value in settings.items() if name != "lambda_range"} | {"study": name})
     if storage is None:
         opened: BaseStorage = optuna.storages.InMemoryStorage()

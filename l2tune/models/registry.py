@@ -214,7 +214,7 @@ def _timm_factory(name: str, *, pretrained: bool) -> ModelFactory:
         raise UserError("timm has no such model", where, fix)
 
     def factory(shape: tuple[int, int, int], classes: int) -> nn.Module:
-        wanted = {"pretrained": pretrained, "in_chans": shape[0], "num_classes": classes}
+        wanted: dict[str, Any] = {"pretrained": pretrained, "in_chans": shape[0], "num_classes": classes}
         try:
             try:  # transformers are built for one size, the others take any
                 model: nn.Module = timm.create_model(name, img_size=shape[1:], **wanted)

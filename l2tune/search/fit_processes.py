@@ -90,18 +90,20 @@ class FitProcesses:
                 if not self._stop.is_set():
                     raised.append(error)
                 self._stop.set()
+            finally:
+                ended.release()
 
-        threads = [threading.Thread(target=run, args=(n,), name=f"l2tune-{n}") for n in range(self._count)]
-        for thread in threads:
-            thread.start()
+        ended = threading.Semaphore(0)
+        left = self._count
+        for number in range(self._count):
+            threading.Thread(target=run, args=(number,), name=f"l2tune-{number}").start()
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(_LOOK_SECONDS)
+            while left:  # not by `join`: one that is interrupted takes its thread for ended
+                left -= ended.acquire(timeout=_LOOK_SECONDS)
         except BaseException:
             self._stop.set()
-            for thread in threads:
-                thread.join()
+            while left:
+                left -= ended.acquire(timeout=_LOOK_SECONDS)
             raise
         if raised:
             raise raised[0]

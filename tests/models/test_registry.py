@@ -92,7 +92,7 @@ def test_unknown_names_are_refused():
         "give simple_cnn, small_resnet, linear, a torchvision model, timm:NAME or package.module:factory"
     )
     assert refusal("simple_cnn", pretrained=True) == (
-        "--pretrained: 'simple_cnn' has no published weights; it is for torchvision's models"
+        "--pretrained: 'simple_cnn' has no published weights; it is for torchvision's and timm's models"
     )
 
 
