@@ -14,7 +14,7 @@ from l2tune import __version__
 from l2tune.commands.interrupts import lasting_interrupts, status_of, told_signal
 from l2tune.commands.unheard import write_unheard
 from l2tune.errors import SearchAborted, StorageFailed, TrialFailed, UserError, is_out_of_memory, out_of_memory_line
-from l2tune.process import own_process
+from l2tune.process import begin_loading, own_process
 from l2tune.storage_url import without_passwords
 from l2tune.terminal_text import one_line, printable, write_readably
 
@@ -61,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     write_unheard()
     write_readably(sys.stdout, sys.stderr)
     own_process()
+    begin_loading()
     try:
         with lasting_interrupts():
             app(argv)

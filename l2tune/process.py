@@ -13,22 +13,18 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _IMPORTS = 100_000
 """New objects until the next look for garbage while modules are imported, none of which is: a fifth of the start."""
 
-_THRESHOLDS = gc.get_threshold()
-
 _owned = False
+_thresholds: tuple[int, int, int] | None = None
 
 
 def own_process() -> None:
     """Say that this process is there to train: it keeps memory that was freed, and its threads are l2tune's to share.
-
-    Garbage is looked for seldom until `begin_training`.
 
     glibc returns large buffers to the system after every step, and every step faults them in again; kept, a step at
     32×32 pixels takes 0.6 to 0.8 of the time. Call it before anything is trained.
     """
     global _owned
     _owned = True
-    gc.set_threshold(_IMPORTS)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # no glibc
@@ -38,10 +34,19 @@ def own_process() -> None:
     mallopt(_M_TOP_PAD, 64 << 20)
 
 
-def begin_training() -> None:
-    """Say that what this process of ours needs is loaded: from now on garbage is looked for as ever."""
-    if _owned:
-        gc.set_threshold(*_THRESHOLDS)
+def begin_loading() -> None:
+    """Look for garbage seldom from now on, until `end_loading`: a command of ours is about to import what it needs."""
+    global _thresholds
+    _thresholds = _thresholds or gc.get_threshold()
+    gc.set_threshold(_IMPORTS)
+
+
+def end_loading() -> None:
+    """Look for garbage as before `begin_loading`: work that goes on for long begins."""
+    global _thresholds
+    if _thresholds is not None:
+        gc.set_threshold(*_thresholds)
+        _thresholds = None
 
 
 def is_own() -> bool:

@@ -19,9 +19,11 @@ def dashboard_command(
 ) -> None:
     """Open the Optuna dashboard on a storage, on this machine only (127.0.0.1). Ctrl-C ends it."""
     from l2tune.given import check_path
+    from l2tune.process import end_loading
     from l2tune.report.dashboard import serve
     from l2tune.search.storage import open_storage
 
+    end_loading()
     check_path(artifacts, "--artifacts")
     # the dashboard keeps a cache of its own, and asks which kind of storage it is
     serve(open_storage(storage, must_exist=True).backend, artifacts, port=port)

@@ -39,6 +39,7 @@ def fit_command(
     from l2tune.errors import UserError
     from l2tune.given import results_folder
     from l2tune.penalty.strength import NO_WEIGHT_DECAY, format_lambda, weight_decay
+    from l2tune.process import end_loading
     from l2tune.records.comparison import comparison_studies, is_comparison
     from l2tune.records.tables import read_study
     from l2tune.search.storage import load_study, open_storage
@@ -72,6 +73,7 @@ def fit_command(
     size = sum(tensor.nbytes for tensor in assembled.problem.network.state_dict().values())
     parent = next(place for place in (folder, *folder.parents, Path()) if place.exists())
     check_room(parent, size + (1 << 20), f"--out {folder}")
+    end_loading()
     with lasting_interrupts() as raise_if_interrupted:
         fit = assembled.refit(strength, settings.search.seed, raise_if_interrupted)
 

@@ -50,7 +50,7 @@ def search_shown(
         130 after Ctrl-C, 143 and 129 after SIGTERM and SIGHUP. What was told is kept.
     """
     from l2tune.penalty.strength import format_lambda
-    from l2tune.process import begin_training
+    from l2tune.process import end_loading
     from l2tune.search.failing import end_stuck
     from l2tune.search.runner import run_as_asked
 
@@ -71,7 +71,7 @@ def search_shown(
     status = 0
     with progress.begun(study):
         objective.on_epoch, objective.on_failure, objective.on_stuck = on_epoch, on_failure, end_stuck
-        begin_training()
+        end_loading()
         try:
             why = run_as_asked(study, objective, on_trial=on_trial, say=progress.say, worker=worker, wait=wait)
         except KeyboardInterrupt as error:
@@ -100,13 +100,13 @@ def coordinate_shown(
         The exit status, as of `search_shown`.
     """
     from l2tune.commands.coordinated import TOKEN
-    from l2tune.process import begin_training
+    from l2tune.process import end_loading
     from l2tune.search.coordinator import coordinate
     from l2tune.search.placement import places
     from l2tune.search.pool import Pool, worker_command_line
     from l2tune.search.workers import take_over_from
 
-    begin_training()
+    end_loading()
     settings = objective.settings
     crew: RayCrew | Pool | None = None
     if on_ray is not None:

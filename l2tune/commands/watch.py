@@ -45,8 +45,10 @@ def watch_command(
     from rich.console import Console
 
     from l2tune.commands.display import Display
+    from l2tune.process import end_loading
     from l2tune.search.storage import load_study, open_storage
 
+    end_loading()
     opened = open_storage(storage, must_exist=True)
     if not studies_of(opened, study):
         load_study(opened, study)  # names those that there are
