@@ -33,6 +33,7 @@ ORDER = (
     ("l2tune.objectives",),
     ("l2tune.search",),
     ("l2tune.report",),
+    ("l2tune.trackers",),
     ("l2tune.tradeoff", "l2tune.comparison"),
     ("l2tune.commands",),
     ("l2tune", "l2tune.cli", "l2tune.__main__"),
