@@ -47,7 +47,7 @@ STRATEGIES = (
     *("workers", "parameter", "heartbeat", "pending"),
 )
 
-HEAVY = ("torch", "torchvision", "optuna", "sklearn", "scipy", "pandas", "plotly")
+HEAVY = ("torch", "torchvision", "optuna", "sklearn", "scipy", "pandas", "plotly", "tensorboard", "mlflow", "wandb")
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ def _epochs(record: FoldRecord) -> dict[int, dict[str, float]]:
     for name, curve in record.curves.items():
         for epoch, value in enumerate(curve, start=1):
             rows.setdefault(epoch, {})[name] = value
-    state = {name: getattr(record, name, None) for name in ("seconds", "weight_norm", "test_loss", *STATE_COLUMNS)}
+    state = {name: getattr(record, name) for name in STATE_COLUMNS} | {"seconds": record.seconds or None}
     scores = {name: getattr(record, name) for name in SCORES} | dict(record.scores)
     last = max(rows, default=1)
     rows[last] = _finite(state) | rows.get(last, {}) | _finite(scores)

@@ -46,6 +46,7 @@ class Tracker(ABC):
         self._parameter, self._scale, self._say = parameter, scale, say or _warn
         self._lock = threading.Lock()  # with n_jobs Optuna calls from several threads
         self._failed = False
+        self._sent: dict[str, StudyRun] = {}
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Send what a trial that has ended has trained; never raises an error."""
@@ -99,7 +100,9 @@ class Tracker(ABC):
             fits = self._missing(run, fit_runs(study, trials, parameter))
             for fit in fits:
                 self._log_fit(run, fit)
-            self._log_study(run)
+            if self._sent.get(run.key) != run:
+                self._log_study(run)
+                self._sent[run.key] = run
             return len(fits)
 
     def _unsent(self, error: Exception) -> UserError:

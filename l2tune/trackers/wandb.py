@@ -12,7 +12,7 @@ from l2tune.trackers.tracker import Tracker, library
 
 PROJECT = "l2tune"
 _WHOLE = "l2tune-whole"
-"""File in a run's folder: all of it has been logged."""
+"""File in a run's folder, with the run's id: all of it has been logged."""
 
 
 class WandbTracker(Tracker):
@@ -49,7 +49,7 @@ class WandbTracker(Tracker):
             self._studies.popitem()[1].finish()
 
     def _missing(self, study: StudyRun, fits: Sequence[FitRun]) -> list[FitRun]:
-        whole = {path.parent.name.rpartition("-")[2] for path in self._folder.glob(f"wandb/*run-*/{_WHOLE}")}
+        whole = {path.read_text() for path in self._folder.glob(f"wandb/*run-*/{_WHOLE}")}
         return [fit for fit in fits if fit.id not in whole]
 
     def _log_fit(self, study: StudyRun, fit: FitRun) -> None:
@@ -60,7 +60,7 @@ class WandbTracker(Tracker):
                 run.log(dict(scores), step=epoch)
         finally:
             run.finish()
-        (folder / _WHOLE).touch()
+        (folder / _WHOLE).write_text(fit.id)
 
     def _log_study(self, study: StudyRun) -> None:
         if study.id not in self._studies:
@@ -73,8 +73,8 @@ class WandbTracker(Tracker):
 
     def _begin(self, id: str, name: str, study: StudyRun, kind: str, config: Any) -> Any:
         """A run beside those that the process may have open itself."""
-        quiet = {"console": "off", "silent": True, "disable_git": True, "save_code": False, "x_disable_stats": True}
-        quiet |= {"x_save_requirements": False}
+        quiet = {"console": "off", "silent": True, "disable_git": True, "save_code": False}
+        quiet |= {"x_disable_stats": True, "x_save_requirements": False}
         return self._wandb.init(
             project=self._project,
             dir=str(self._folder),
