@@ -53,8 +53,12 @@ class Tool(ABC):
     def tracker(self, **given: Any) -> Tracker: ...
 
     @abstractmethod
-    def runs(self) -> tuple[list[Logged], list[Logged]]:
-        """The runs of the studies, and those of fits."""
+    def runs(self, *, closed: bool = True) -> tuple[list[Logged], list[Logged]]:
+        """The runs of the studies, and those of fits.
+
+        Args:
+            closed: Whether the tracker was.
+        """
 
     def fits(self) -> dict[tuple[int, int], Logged]:
         """(trial, fold) → its run; each is there once."""
@@ -83,7 +87,7 @@ class TensorBoard(Tool):
     def tracker(self, **given: Any) -> Tracker:
         return TensorBoardTracker(self.place, **given)
 
-    def runs(self) -> tuple[list[Logged], list[Logged]]:
+    def runs(self, *, closed: bool = True) -> tuple[list[Logged], list[Logged]]:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
         from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -116,7 +120,7 @@ class MLflow(Tool):
     def tracker(self, **given: Any) -> Tracker:
         return MLflowTracker(self.uri, **given)
 
-    def runs(self) -> tuple[list[Logged], list[Logged]]:
+    def runs(self, *, closed: bool = True) -> tuple[list[Logged], list[Logged]]:
         from mlflow import MlflowClient
 
         client = MlflowClient(self.uri)
@@ -162,11 +166,12 @@ class Wandb(Tool):
     def tracker(self, **given: Any) -> Tracker:
         return WandbTracker(folder=self.folder, **given)
 
-    def runs(self) -> tuple[list[Logged], list[Logged]]:
+    def runs(self, *, closed: bool = True) -> tuple[list[Logged], list[Logged]]:
         """Those that were finished: its service writes the last lines just after it has said that it has."""
-        for _ in range(10):
+        open_ones = 0 if closed else 1  # the study's
+        for _ in range(200):
             found = [_wandb_run(file) for file in sorted(self.place.glob("offline-run-*/run-*.wandb"))]
-            if None not in found:
+            if found.count(None) <= open_ones:
                 break
             time.sleep(0.05)
         whole = [run for run in found if run is not None]

@@ -117,7 +117,7 @@ def test_as_a_callback_of_optuna_it_keeps_up_with_the_search(tool: Tool) -> None
     objective = l2tune.CrossValidationObjective(fit=course, folds=2)
     study = optuna.create_study(study_name="it's λ/../", sampler=l2tune.FoldCurveSampler(seed=0))
     first, seen = tool.tracker(), []
-    study.optimize(objective, n_trials=3, callbacks=[first, lambda *_: seen.append(len(tool.fits()))])
+    study.optimize(objective, n_trials=3, callbacks=[first, lambda *_: seen.append(len(tool.runs(closed=False)[1]))])
     first.close()
     assert seen == [2, 4, 6]
     second = tool.tracker()
