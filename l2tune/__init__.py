@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from l2tune.search.sampler import FoldCurveSampler as FoldCurveSampler
     from l2tune.search.stopping import StopWhenSettled as StopWhenSettled
     from l2tune.search.storage import open_storage as open_storage
+    from l2tune.trackers.mlflow import MLflowTracker as MLflowTracker
+    from l2tune.trackers.tensorboard import TensorBoardTracker as TensorBoardTracker
+    from l2tune.trackers.wandb import WandbTracker as WandbTracker
     from l2tune.tradeoff import Tradeoff as Tradeoff
     from l2tune.training.own_loop import parameter_groups as parameter_groups
     from l2tune.training.own_loop import proximal_step as proximal_step
@@ -46,6 +49,7 @@ _HOME = {
     "FoldCurveSampler": "search.sampler",
     "FoldRacingPruner": "search.pruner",
     "ImageData": "data.images",
+    "MLflowTracker": "trackers.mlflow",
     "Member": "members",
     "Metric": "metrics",
     "Observations": "curve.observations",
@@ -55,12 +59,14 @@ _HOME = {
     "Run": "members",
     "SearchAborted": "errors",
     "StopWhenSettled": "search.stopping",
+    "TensorBoardTracker": "trackers.tensorboard",
     "Tradeoff": "tradeoff",
     "TradeoffObjective": "objectives.pareto",
     "Trainer": "members",
     "TrialFailed": "errors",
     "Tuned": "tuning",
     "UserError": "errors",
+    "WandbTracker": "trackers.wandb",
     "compare": "comparison",
     "open_storage": "search.storage",
     "own_process": "process",

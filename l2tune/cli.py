@@ -46,6 +46,7 @@ for _name, _help in {
     "report": "Write a study's results again, from its storage alone.",
     "list": "List the studies in a storage.",
     "export": "Write a study's tables as CSV or Parquet, for other tools.",
+    "track": "Log a study's fits and verdict to TensorBoard, MLflow or Weights & Biases.",
     "fit": "Train on all training images with the chosen λ, and save the network.",
     "dashboard": "Open the Optuna dashboard on a storage.",
     "doctor": "Tell versions, devices, threads and storage: what a report of a bug needs.",

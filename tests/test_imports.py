@@ -33,6 +33,7 @@ ORDER = (
     ("l2tune.objectives",),
     ("l2tune.search",),
     ("l2tune.report",),
+    ("l2tune.trackers",),
     ("l2tune.tradeoff", "l2tune.comparison"),
     ("l2tune.sklearn", "l2tune.tuning"),
     ("l2tune.commands",),
@@ -47,7 +48,7 @@ STRATEGIES = (
     *("workers", "parameter", "heartbeat", "pending"),
 )
 
-HEAVY = ("torch", "torchvision", "optuna", "sklearn", "scipy", "pandas", "plotly")
+HEAVY = ("torch", "torchvision", "optuna", "sklearn", "scipy", "pandas", "plotly", "tensorboard", "mlflow", "wandb")
 
 
 @dataclass(frozen=True)

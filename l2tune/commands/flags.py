@@ -31,6 +31,17 @@ _GROUPS = {
 
 OwnParameter = Annotated[str | None, Parameter(help="Name of the strength, where a study of your own does not tell it")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON, for scripts", negative=())]
+Trackers = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--tracker",
+        help="Log fits and verdict: tensorboard[=FOLDER], mlflow[=URI] or wandb[=PROJECT], each by the extra of its "
+        "name; may be given several times",
+        negative=(),
+        negative_iterable=(),
+        show_default=False,
+    ),
+]
 OwnScale = Annotated[ScaleName | None, Parameter(help="What its numbers are")]
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from l2tune.commands.flags import number, with_settings
+from l2tune.commands.flags import Trackers, number, with_settings
 from l2tune.errors import UserError
 from l2tune.search.placement import MOST_WORKERS
 from l2tune.settings import build
 from l2tune.storage_url import without_password
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 @with_settings
@@ -41,6 +44,7 @@ def search_command(
     gpus_per_worker: Annotated[
         float | None, Parameter(help="With --ray: 1, or a part of a GPU (default: a CPU each)", converter=number)
     ] = None,
+    tracker: Trackers = (),
     **given: Any,
 ) -> None:
     """Search the best λ by cross-validation; write results.json, trials.csv and report.html.
@@ -88,8 +92,10 @@ def search_command(
         reason,
         study_exists,
     )
+    from l2tune.trackers.named import named_trackers
 
     progress = Progress(settings, assembled.trainer, quiet=quiet)
+    trackers = named_trackers(tracker, say=partial(progress.say, always=True))
     storage = open_storage(settings.storage, patience=settings.search.storage_patience, say=progress.say)
     objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     if restart and study_exists(storage, settings.study):
@@ -110,18 +116,27 @@ def search_command(
         progress.say(EPOCH_PRUNING_RISK)
 
     publisher = DashboardPublisher(study)
+
+    def on_ended(trial: FrozenTrial) -> None:
+        for one in trackers:
+            one(study, trial)
+
     with lasting_interrupts() as raise_if_interrupted:
         if count == 1 and plan is None:
-            status = search_shown(study, objective, progress, publisher, raise_if_interrupted)
+            status = search_shown(study, objective, progress, publisher, raise_if_interrupted, on_ended=on_ended)
         else:
             on_ray = partial(plan.crew, assembled.problem.data) if plan else None
-            status = coordinate_shown(study, objective, count, progress, publisher, raise_if_interrupted, on_ray)
+            status = coordinate_shown(
+                study, objective, count, progress, publisher, raise_if_interrupted, on_ray, on_ended=on_ended
+            )
     try:
         if settings.search.audit:
             progress.say(audit_line(study))
         tradeoff = write_results(study, settings.out)
         if tradeoff is not None:
             progress.say(publisher.finish(tradeoff, settings.out))
+        for one in trackers:
+            one.finish(study)
     except STORAGE_ERRORS as error:
         if status == 1:  # it was said why
             sys.exit(status)

@@ -34,6 +34,7 @@ def search_shown(
     publisher: DashboardPublisher | None,
     raise_if_interrupted: Callable[[], None],
     *,
+    on_ended: Callable[[FrozenTrial], None] = lambda trial: None,
     worker: Worker | None = None,
     wait: bool = True,
 ) -> int:
@@ -42,6 +43,7 @@ def search_shown(
     Args:
         publisher: Keeps the dashboard up to date; None where another process does.
         raise_if_interrupted: As `lasting_interrupts` yields it.
+        on_ended: Called with each trial that this process has ended.
         worker: Who searches.
         wait: Wait for a sign of life of workers that have trials under way, before the first trial.
 
@@ -62,6 +64,7 @@ def search_shown(
         progress.trial(trial)
         if publisher is not None:
             publisher.trial()
+        on_ended(trial)
 
     def on_failure(open_trial: OpenTrial) -> None:
         assert open_trial.failure is not None
@@ -89,12 +92,15 @@ def coordinate_shown(
     publisher: DashboardPublisher,
     raise_if_interrupted: Callable[[], None],
     on_ray: Callable[..., RayCrew] | None = None,
+    *,
+    on_ended: Callable[[FrozenTrial], None] = lambda trial: None,
 ) -> int:
     """The same with worker processes on this machine, or with none but those that join from elsewhere.
 
     Args:
         workers: How many; None for as many as the machine has room for, 0 for none.
         on_ray: Makes workers on a Ray cluster instead, of the study, the objective, and whom they tell.
+        on_ended: Called with each trial that ends, whoever trained it.
 
     Returns:
         The exit status, as of `search_shown`.
@@ -133,8 +139,11 @@ def coordinate_shown(
 
     def on_look() -> None:
         raise_if_interrupted()
-        if progress.look():
+        ended = progress.look()
+        if ended:
             publisher.trial()
+        for trial in ended:
+            on_ended(trial)
 
     status = 0
     with progress.begun(study):
