@@ -419,7 +419,7 @@ def _classes(y: Any, metric: Metric | None) -> int | None:
     return len(np.unique(np.asarray(y)))
 
 
-def _ranged(ends: Any, parameter: str, scale: ScaleName | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _ranged(ends: Any, parameter: Any, scale: ScaleName | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with the range of λ."""
     if ends is not None and "lambda_range" in settings:
         raise UserError("range and lambda_range were both given", "range", "give one of them")
@@ -490,8 +490,8 @@ def _say_if_changed(study: optuna.Study, fit: AskedFit) -> None:
     if is_described(study) and accept_source(study, source_hash(fit)):
         scorer = "" if fit.scored_by is None else " or its scorer"
         line = (
-            f"the source of {fit.__qualname__!r}{scorer} has changed since study {study.study_name!r} was begun: folds that "
-            "are done count as they were; name another study= to begin anew"
+            f"the source of {fit.__qualname__!r}{scorer} has changed since study {study.study_name!r} was begun: "
+            "folds that are done count as they were; name another study= to begin anew"
         )
         log.warning("%s", line)
         warnings.warn(line, UserWarning, stacklevel=3)
