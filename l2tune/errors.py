@@ -116,10 +116,15 @@ def message_of(error: BaseException) -> str:
         return ""
 
 
+def _is_remote(error: BaseException) -> bool:
+    """Whether an error is no cause, but the traceback of another process as text."""
+    return type(error).__name__ == "_RemoteTraceback"
+
+
 def innermost(error: BaseException) -> str:
     """Kind and message of the error that began it, in one line of bounded length."""
     seen = {id(error)}
-    while error.__cause__ is not None and id(error.__cause__) not in seen:
+    while error.__cause__ is not None and id(error.__cause__) not in seen and not _is_remote(error.__cause__):
         error = error.__cause__
         seen.add(id(error))
     if isinstance(error, FitFailed) and error.line:

@@ -17,7 +17,7 @@ from l2tune.errors import UserError, innermost
 from l2tune.given import shown_value
 from l2tune.members import Refit
 from l2tune.metrics import CLASSIFICATION, Metric, as_metric
-from l2tune.penalty.strength import ScaleName, StrengthScale, check_range, format_lambda, scale_of
+from l2tune.penalty.strength import L1_NAMES, ScaleName, StrengthScale, check_range, format_lambda, scale_of
 from l2tune.tradeoff import Tradeoff
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ RefitAt = Literal["best", "one_se"]
 
 _DEFAULT_RANGE = {"C": (1e-4, 1e4), "alpha": (1e-6, 1e2)}
 """Where it is not λ's own: of numbers in the user's scale, as scikit-learn's own paths and defaults lie."""
+
+
+LAMBDA_NAMES = frozenset(
+    {"lambda", "lambda_", "lam", "lmbda", "λ", "strength", "penalty", "regularization", "reg", "l2", "l2_strength"}
+    | {"reg_lambda", "lambda_l2", "l2_lambda", "l2_reg", "reg_alpha", *L1_NAMES}
+)
+"""Names of a strength that is λ itself, in small letters; `scale_of` knows the others."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -412,13 +419,18 @@ def _classes(y: Any, metric: Metric | None) -> int | None:
     return len(np.unique(np.asarray(y)))
 
 
-def _ranged(ends: Any, parameter: str, scale: ScaleName | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _ranged(ends: Any, parameter: Any, scale: ScaleName | None, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with the range of λ."""
     if ends is not None and "lambda_range" in settings:
         raise UserError("range and lambda_range were both given", "range", "give one of them")
-    if "lambda_range" in settings or not isinstance(parameter, str):
+    if not isinstance(parameter, str):
         return dict(settings)
     own = scale_of(parameter) if scale is None else StrengthScale(scale)
+    if scale is None and own.name == "lambda" and parameter.lower() not in LAMBDA_NAMES and parameter:
+        what = f"how {parameter!r} relates to the strength of a penalty is not known"
+        raise UserError(what, "parameter", "give scale= lambda, weight_decay, alpha or C (the inverse)")
+    if "lambda_range" in settings:
+        return dict(settings)
     if ends is None:
         if own.name not in _DEFAULT_RANGE:
             return dict(settings)
@@ -463,8 +475,10 @@ def _open(
         opened: BaseStorage = optuna.storages.InMemoryStorage()
     elif isinstance(storage, str | Path):
         opened = open_storage(str(storage), patience=asked.search.storage_patience, say=log.warning)
-    else:
+    elif isinstance(storage, optuna.storages.BaseStorage):
         opened = storage
+    else:
+        raise UserError(f"{shown_value(storage)} is no storage", "storage", "give a path, a URL or Optuna's storage")
     return open_study(opened, asked, maximize=objective.metric.maximize)
 
 
@@ -474,9 +488,10 @@ def _say_if_changed(study: optuna.Study, fit: AskedFit) -> None:
     from l2tune.training.function import source_hash
 
     if is_described(study) and accept_source(study, source_hash(fit)):
+        scorer = "" if fit.scored_by is None else " or its scorer"
         line = (
-            f"the source of {fit.__qualname__!r} has changed since study {study.study_name!r} was begun: folds that "
-            "are done count as they were; name another study= to begin anew"
+            f"the source of {fit.__qualname__!r}{scorer} has changed since study {study.study_name!r} was begun: "
+            "folds that are done count as they were; name another study= to begin anew"
         )
         log.warning("%s", line)
         warnings.warn(line, UserWarning, stacklevel=3)

@@ -239,6 +239,46 @@ def test_a_changed_fit_goes_on_and_is_said(tmp_path: Path, caplog: pytest.LogCap
         go(named("return 0.25 + weight_decay + fold"))
 
 
+def test_a_changed_scorer_is_said(tmp_path: Path) -> None:
+    def fit(alpha: float, train: Any) -> Ridge:
+        return Ridge(alpha=alpha + 1e-9).fit(Y[train, None], Y[train])
+
+    def first(model: Ridge, inputs: Any, targets: Any) -> float:
+        return float(model.score(inputs, targets))
+
+    def second(model: Ridge, inputs: Any, targets: Any) -> float:
+        return float(model.score(inputs, targets)) / 2
+
+    given: dict[str, Any] = {"X": Y[:, None], "y": Y, "metric": "r2", "parameter": "alpha", "trials": 2, "folds": 2}
+    go = partial(tune, fit, storage=tmp_path / "s.db", **given)
+    go(scorer=first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        go(scorer=first)
+    with pytest.warns(UserWarning, match="the source of .*fit' or its scorer has changed since"):
+        go(scorer=second)
+
+
+def test_a_fit_may_shuffle_its_indices_in_place() -> None:
+    def fit(weight_decay: float, train: Any, validation: Any) -> float:
+        found = valley(weight_decay) + 0.01 * float(np.sum(validation[:3]))
+        np.random.default_rng(0).shuffle(train)
+        train[0] = validation[:] = -1
+        return found
+
+    found = tune(fit, folds=3, y=Y, trials=4)
+    again = tune(fit, folds=3, y=Y, trials=4)
+    assert found.strengths["validation"].tolist() == again.strengths["validation"].tolist()
+    assert (found.strengths["validation"] > 0.5).all()
+
+
+def test_l1_is_no_weight_decay() -> None:
+    found = tune(lambda l1, fold: valley(l1, fold), folds=3, parameter="l1", trials=3).record
+    assert (found.form, found.decays) == ("l1", False)
+    found = tune(lambda l2, fold: valley(l2, fold), folds=3, parameter="l2", trials=3).record
+    assert (found.form, found.decays) == ("l2", True)
+
+
 def test_ctrl_c_keeps_what_was_told_and_a_second_call_goes_on(tmp_path: Path) -> None:
     calls = 0
 
@@ -306,7 +346,7 @@ def test_an_error_in_a_process_is_told_with_its_traceback() -> None:
     def fit(weight_decay: float, fold: int) -> float:
         raise ZeroDivisionError("no such network")
 
-    with pytest.raises(SearchAborted, match="ZeroDivisionError: no such network"):
+    with pytest.raises(SearchAborted, match=r"failed: ZeroDivisionError: no such network at λ = 0"):
         tune(fit, folds=2, n_jobs=2)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("l2tune-")]
 
@@ -428,6 +468,8 @@ def gives_model(weight_decay: float, train: Any) -> LogisticRegression:
         (gives_model, {"X": Y, "y": Y, "scorer": len}, "metric: what the scorer's numbers are is not known"),
         (by_index, {"X": Y, "y": Y, "scorer": "r2"}, "scorer: fit gave .*, no model that a scorer could score"),
         (one_fold, {"parameter": ""}, "parameter: '' cannot name the strength"),
+        (one_fold, {"parameter": "gamma"}, "parameter: how 'gamma' relates to the strength of a penalty is not known"),
+        (one_fold, {"storage": 5}, "storage: 5 is no storage"),
         (one_fold, {"scale": "decay"}, "scale: 'decay' is no scale"),
         (one_fold, {"range": (1, 0.1)}, "range: 1 is not below 0.1"),
         (one_fold, {"range": (0, 1)}, "range: 0 cannot start a log range"),

@@ -85,13 +85,14 @@ class AskedFit:
         self.fit, self.splits, self._scoring, self._needs_model = fit, splits, scoring, needs_model
         functools.update_wrapper(self, fit, updated=())  # its source is the user's
         self.__module__, self.__qualname__ = function_name(fit).split(":", 1)  # and its name, which a partial lacks
+        self.scored_by = None if scoring is None else scoring.score
         self._metric = metric
         self._signature(parameter, draws)
 
     def __call__(self, strength: float, fold: int, seed: int, **drawn: Any) -> Any:
         """Scores of one fold: a number or a mapping, or an iterator of them."""
         train, validation = (None, None) if self.splits is None else self.splits.pairs[fold]
-        given = {"fold": fold, "seed": seed, "train": train, "validation": validation}
+        given = {"fold": fold, "seed": seed, "train": _own(train), "validation": _own(validation)}
         result = self._call(strength, given, drawn)
         if isinstance(result, Iterator):
             return self._epochs(result)
@@ -104,7 +105,9 @@ class AskedFit:
         train = test = None
         if self.splits is not None:
             train, test = self.splits.development, self.splits.test
-        result = self._call(strength, {"fold": None, "seed": seed, "train": train, "validation": test}, drawn)
+        result = self._call(
+            strength, {"fold": None, "seed": seed, "train": _own(train), "validation": _own(test)}, drawn
+        )
         if isinstance(result, Iterator):
             last, model = _exhaust(result)
             result = (model, last)
@@ -218,6 +221,11 @@ class AskedFit:
 def _no_model() -> UserError:
     what = "fit gives scores alone, but test= needs the model"
     return UserError(what, "test", "return (model, scores), or return the model at the end where scores are yielded")
+
+
+def _own(part: Indices | None) -> Indices | None:
+    """A copy that a fit may shuffle in place: the splits stay as they are."""
+    return None if part is None else part.copy()
 
 
 def _as_test(name: str) -> str:

@@ -23,6 +23,9 @@ NO_WEIGHT_DECAY = frozenset({"l1", "elastic"})
 """Forms of the penalty that no weight decay does."""
 
 
+L1_NAMES = frozenset({"l1", "lambda_l1", "l1_lambda", "l1_strength", "l1_reg"})
+"""Names of a strength that tell, in small letters, that the penalty is λ Σ|w|."""
+
 ScaleName = Literal["lambda", "weight_decay", "alpha", "C"]
 
 

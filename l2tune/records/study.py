@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial
 from l2tune.curve.observations import DEFAULT_RANGE
 from l2tune.errors import UserError
 from l2tune.metrics import BUILT_IN, UNDECLARED, Metric, metric_from
-from l2tune.records.keys import METRIC, PARTS, PREFIX, RANGE, READABLE, SCHEMA, SCHEMA_KEY
+from l2tune.penalty.strength import L1_NAMES
+from l2tune.records.keys import METRIC, PARAMETER, PARTS, PREFIX, RANGE, READABLE, SCHEMA, SCHEMA_KEY
 from l2tune.records.one_reading import one_reading
 from l2tune.records.parameter import DEFAULT, StrengthParameter, keep_parameter
 from l2tune.settings import FUNCTION_SETTINGS, NARROWEST_RANGE, differences
@@ -127,8 +128,9 @@ def stored_settings(study: optuna.Study) -> dict[str, Any]:
 
 
 def penalty_of(study: optuna.Study) -> str:
-    """The form of the penalty; `l2` where nothing tells."""
-    return str(stored_settings(study).get("penalty", "l2"))
+    """The form of the penalty, which a parameter called `l1` tells, too; `l2` where nothing tells."""
+    name = str(study.user_attrs.get(PARAMETER, {}).get("name", "")).lower()
+    return str(stored_settings(study).get("penalty", "l1" if name in L1_NAMES else "l2"))
 
 
 def trained_by(study: optuna.Study) -> TrainedBy:

@@ -73,8 +73,10 @@ class StudyRecord:
 
     @property
     def form(self) -> str:
-        """The form of the penalty; `l2` where nothing tells."""
-        return str(self.settings.get("penalty", "l2"))
+        """The form of the penalty, which a parameter called `l1` tells, too; `l2` where nothing tells."""
+        if "penalty" in self.settings:
+            return str(self.settings["penalty"])
+        return "l2" if self.parameter.decays else "l1"
 
     @property
     def decays(self) -> bool:

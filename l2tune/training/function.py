@@ -81,17 +81,22 @@ def function_name(function: Any) -> str:
 def source_hash(function: Any) -> str | None:
     """First 16 hexadecimal digits of the SHA-256 of a function's source; None where it cannot be read.
 
-    Of a callable object it is the class's source. What a function closes over or calls is not part of it.
+    Of a callable object it is the class's source. What a function closes over or calls is not part of it, but for the
+    scorer that it is `scored_by`.
     """
+    scorer = None
     while isinstance(function, functools.partial) or hasattr(function, "__wrapped__"):
-        function = function.func if isinstance(function, functools.partial) else inspect.unwrap(function)
+        scorer = scorer or getattr(function, "scored_by", None)
+        function = function.func if isinstance(function, functools.partial) else function.__wrapped__
     if not (inspect.isfunction(function) or inspect.ismethod(function) or inspect.isclass(function)):
         function = type(function)
     try:
-        source = inspect.getsource(function)
+        source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):
         return None
-    return hashlib.sha256(textwrap.dedent(source).encode()).hexdigest()[:16]
+    if scorer is not None:
+        source += source_hash(scorer) or ""
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 class FunctionRun:
