@@ -17,6 +17,8 @@ from l2tune.storage_url import without_password
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from l2tune.trackers.tracker import Tracker
+
 
 @with_settings
 def search_command(
@@ -92,10 +94,13 @@ def search_command(
         reason,
         study_exists,
     )
-    from l2tune.trackers.named import named_trackers
 
     progress = Progress(settings, assembled.trainer, quiet=quiet)
-    trackers = named_trackers(tracker, say=partial(progress.say, always=True))
+    trackers: list[Tracker] = []
+    if tracker:  # their analysis is not needed before the first epoch
+        from l2tune.trackers.named import named_trackers
+
+        trackers = named_trackers(tracker, say=partial(progress.say, always=True))
     storage = open_storage(settings.storage, patience=settings.search.storage_patience, say=progress.say)
     objective = CrossValidationObjective.from_settings(settings, assembled.trainer, assembled.data, assembled)
     if restart and study_exists(storage, settings.study):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from l2tune.trackers.tracker import Tracker, library
 PROJECT = "l2tune"
 _WHOLE = "l2tune-whole"
 """File in a run's folder, with the run's id: all of it has been logged."""
+_HEADER = 7
+"""Bytes of a run's file that hold nothing yet."""
+_SECONDS_TO_WRITE = 10.0
 
 
 class WandbTracker(Tracker):
@@ -37,7 +41,8 @@ class WandbTracker(Tracker):
         super().__init__(**given)
         self._wandb = library("wandb", self.name)
         self._project = project or os.environ.get("WANDB_PROJECT") or PROJECT
-        self._folder = Path(folder or os.environ.get("WANDB_DIR") or ".")
+        # wandb's service may have begun in another folder than the current one
+        self._folder = Path(folder or os.environ.get("WANDB_DIR") or ".").absolute()
         self._studies: dict[str, Any] = {}
         try:
             (self._folder / "wandb").mkdir(parents=True, exist_ok=True)  # without it wandb takes the temporary folder
@@ -46,7 +51,7 @@ class WandbTracker(Tracker):
 
     def close(self) -> None:
         while self._studies:
-            self._studies.popitem()[1].finish()
+            self._end(self._studies.popitem()[1])
 
     def _missing(self, study: StudyRun, fits: Sequence[FitRun]) -> list[FitRun]:
         whole = {path.read_text() for path in self._folder.glob(f"wandb/*run-*/{_WHOLE}")}
@@ -59,7 +64,7 @@ class WandbTracker(Tracker):
             for epoch, scores in sorted(fit.epochs.items()):
                 run.log(dict(scores), step=epoch)
         finally:
-            run.finish()
+            self._end(run)
         (folder / _WHOLE).write_text(fit.id)
 
     def _log_study(self, study: StudyRun) -> None:
@@ -70,6 +75,20 @@ class WandbTracker(Tracker):
             run.log(dict(study.numbers), step=study.step)
         if study.verdict:
             run.summary["verdict"] = study.verdict
+
+    def _end(self, run: Any) -> None:
+        """Finish a run. Its service says so before it has written the file, and does not tell if it cannot.
+
+        Raises:
+            OSError: The file was not written.
+        """
+        file = Path(run.dir).parent / f"run-{run.id}.wandb"
+        run.finish()
+        last = time.monotonic() + _SECONDS_TO_WRITE
+        while not run.disabled and not (file.is_file() and file.stat().st_size > _HEADER):
+            if time.monotonic() > last:
+                raise OSError(f"{file} was not written")
+            time.sleep(0.005)
 
     def _begin(self, id: str, name: str, study: StudyRun, kind: str, config: Any) -> Any:
         """A run beside those that the process may have open itself."""
