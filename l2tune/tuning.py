@@ -17,6 +17,7 @@ from l2tune.errors import UserError, innermost
 from l2tune.given import shown_value
 from l2tune.members import Refit
 from l2tune.metrics import CLASSIFICATION, Metric, as_metric
+from l2tune.notebook import NotebookLines, in_notebook
 from l2tune.penalty.strength import L1_NAMES, ScaleName, StrengthScale, check_range, format_lambda, scale_of
 from l2tune.tradeoff import Tradeoff
 
@@ -182,8 +183,8 @@ def tune(
         study: Its name, by default the function's; or a study of your own, whose sampler and pruner are used.
         n_jobs: Fits at a time, in a process each, so that their seeds do not mix; -1 for one a core.
         report: Folder for `report.html`, `results.json` and `trials.csv`.
-        progress: A line on standard error as each trial ends; by default in a terminal. The same lines go to the
-            logger `l2tune` (INFO) always.
+        progress: A line as each trial ends, on standard error or below the cell of a notebook; by default in a
+            terminal and in a notebook. The same lines go to the logger `l2tune` (INFO) always.
         settings: Any other by its flat name: `trials`, `timeout`, `seed`, `repeats`, `fit_timeout`, `sampler`, …
 
     Returns:
@@ -253,13 +254,12 @@ def _search(
     from l2tune.search.failing import failures_line
     from l2tune.search.runner import run_as_asked
 
-    shows = sys.stderr.isatty() if progress is None else progress
+    show = _shown(progress)
 
     def say(line: str) -> None:
         if line:
             log.info("%s", line)
-            if shows:
-                print(f"l2tune: {line}", file=sys.stderr, flush=True)
+            show(line)
 
     def named(number: int, strength: float) -> str:
         own = objective.parameter
@@ -293,6 +293,16 @@ def _search(
     failed = failures_line(study)
     if failed:
         log.warning("%s", failed)
+
+
+def _shown(progress: bool | None) -> Callable[[str], None]:
+    """Shows a line of progress where it is seen: below the cell of a notebook, or on standard error."""
+    notebook = in_notebook()
+    if not (sys.stderr.isatty() or notebook if progress is None else progress):
+        return lambda line: None
+    if notebook:
+        return NotebookLines().say
+    return lambda line: print(f"l2tune: {line}", file=sys.stderr, flush=True)
 
 
 def _with_final(tuned: Tuned, at: RefitAt) -> Tuned:
