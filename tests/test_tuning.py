@@ -5,6 +5,7 @@ import math
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import optuna
 import pytest
@@ -303,6 +305,16 @@ def seeded(weight_decay: float, fold: int, seed: int) -> dict[str, float]:
     return {"val_loss": valley(weight_decay, fold, seed), "process": float(os.getpid()), "drawn": np.random.rand()}  # noqa: NPY002
 
 
+@pytest.fixture
+def sent_whole() -> Iterator[None]:
+    """Functions of this module go to other processes as they are: `pytest` imports it from where those do not look."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.usefixtures("sent_whole")
 def test_fits_in_processes_are_the_same_as_here() -> None:
     apart = tune(seeded, folds=2, n_jobs=2, trials=6)
     processes = {record.scores["val_process"] for t in apart.study.trials for record in fold_records(t).values()}
@@ -324,6 +336,7 @@ def slow(weight_decay: float, fold: int, seed: int) -> float:
     return valley(weight_decay, fold, seed)
 
 
+@pytest.mark.usefixtures("sent_whole")
 def test_ctrl_c_ends_the_processes_and_leaves_no_trial_under_way() -> None:
     study = optuna.create_study(sampler=l2tune.FoldCurveSampler(seed=0), pruner=l2tune.FoldRacingPruner())
 

@@ -152,7 +152,10 @@ class Comparison:
         | `parameters`, `nonzero`, `kept` | all; those that are not zero; those left without the rows of dead units |
         """
         rows = [self._row(form) for form in (BASELINE, *self.forms)]
-        table = pd.DataFrame(rows)
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        # names as objects: where pyarrow is installed, pandas' own strings take no half characters
+        text = {name: pd.Series(values, dtype=object) for name, values in columns.items() if isinstance(values[0], str)}
+        table = pd.DataFrame(columns | text)
         table["gain_holm"] = math.nan
         forms = table["penalty"] != BASELINE
         table.loc[forms, "gain_holm"] = holm(table.loc[forms, "gain_p"].to_numpy(float))

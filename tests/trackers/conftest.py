@@ -6,6 +6,7 @@ import atexit
 import json
 import shutil
 import struct
+import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -21,6 +22,17 @@ from l2tune.trackers.mlflow import MLflowTracker
 from l2tune.trackers.tensorboard import TensorBoardTracker
 from l2tune.trackers.tracker import Tracker
 from l2tune.trackers.wandb import WandbTracker
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_it_was() -> Iterator[None]:
+    """W&B puts a `sys.exit` of its own into the process, and keeps a service running: other tests are without."""
+    leave = sys.exit
+    yield
+    wandb = sys.modules.get("wandb")
+    if wandb is not None:
+        wandb.teardown()
+    sys.exit = leave
 
 
 @dataclass
