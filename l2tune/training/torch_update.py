@@ -6,6 +6,7 @@ import of torch itself, and hooks and profiling are as long as the step of a sma
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 """Adam's, as torch.optim has them."""
 
 
-class TorchUpdate:
+class TorchUpdate(ABC):
     """One optimizer's step over groups of parameters; one without a gradient is left as it is.
 
     Args:
@@ -49,8 +50,9 @@ class TorchUpdate:
                 gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
                 self._move(parameters, gradients, decay, lr)
 
+    @abstractmethod
     def _move(self, parameters: list[Tensor], gradients: list[Tensor], decay: float, lr: float) -> None:
-        raise NotImplementedError
+        """Move these along their gradients."""
 
 
 class SGD(TorchUpdate):
