@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -201,6 +201,7 @@ def tune(
     from l2tune.objectives.cross_validation import CrossValidationObjective
     from l2tune.records.study import check_direction
     from l2tune.search.fit_processes import FitProcesses
+    from l2tune.search.quiet import quiet_optuna
 
     at = _refit_at(refit, test)
     chosen = _metric(metric, scorer)
@@ -231,7 +232,7 @@ def tune(
             classes=_classes(y, chosen),
             **_ranged(range, parameter, scale, settings),
         )
-        stack.enter_context(_quiet_optuna())
+        stack.enter_context(quiet_optuna())
         opened = _open(objective, fit, storage, study, settings)
         check_direction(opened, objective.metric)
         _say_if_changed(opened, asked)
@@ -505,19 +506,6 @@ def _say_if_changed(study: optuna.Study, fit: AskedFit) -> None:
         )
         log.warning("%s", line)
         warnings.warn(line, UserWarning, stacklevel=3)
-
-
-@contextlib.contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """Opening a storage and a study lets Optuna say so; afterwards it says what it said before."""
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 def _test_name(name: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import optuna
 
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.workers import Worker
 from l2tune.search.pruner import FoldRacingPruner
+from l2tune.search.quiet import quiet_optuna
 from l2tune.search.runner import Step, WorkerSearch, budget_of
 from l2tune.search.sampler import FoldCurveSampler
 from l2tune.search.stopping import StopWhenSettled
@@ -26,7 +24,7 @@ def search_in_memory(objective: CrossValidationObjective, name: str) -> Tradeoff
         UserError: Bad settings or data, or whatever else of this kind a trainer raises.
         SearchAborted: Several trials in a row could not be trained.
     """
-    with _quiet():
+    with quiet_optuna():
         study = optuna.create_study(
             study_name=name,
             direction="maximize" if objective.metric.maximize else "minimize",
@@ -37,14 +35,3 @@ def search_in_memory(objective: CrossValidationObjective, name: str) -> Tradeoff
     while search.begin() is Step.BEGUN:
         search.advance()
     return Tradeoff.from_study(study)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna says on standard error that there is a new study in memory."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import optuna
 import pytest
 
 from l2tune.assemble import assemble_again
-from l2tune.cli import main
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.tables import read_study
 from l2tune.search.joining import join_study
@@ -19,19 +17,6 @@ from l2tune.training import cpu
 
 NAME = "digits-linear"
 SEARCH = ("search", "--subset", "200", "--folds", "2", "--epochs", "1", "--storage", "s.db", "--model", "linear")
-
-
-@pytest.fixture
-def l2tune(tmp_path: Path, monkeypatch: Any) -> Callable[..., int]:
-    """`l2tune(*words)` runs a command in this process, in an empty folder; returns the exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> int:
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        return int(ended.value.code or 0)
-
-    return run
 
 
 @pytest.fixture

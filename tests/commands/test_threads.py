@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from l2tune.assemble import assemble
-from l2tune.cli import main
 from l2tune.records.tables import read_study
 from l2tune.search.joining import join_study
 from l2tune.search.placement import places
@@ -28,19 +27,6 @@ def own_threads() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def l2tune(tmp_path: Path, monkeypatch: Any) -> Callable[..., int]:
-    """`l2tune(*words)` runs a command in this process, in an empty folder; returns the exit status."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> int:
-        with pytest.raises(SystemExit) as ended:
-            main(words)
-        return int(ended.value.code or 0)
-
-    return run
 
 
 @pytest.mark.parametrize(("count", "told"), [(3, "3 threads, as asked"), (1, "1 thread, as asked")])
