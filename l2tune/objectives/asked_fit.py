@@ -89,6 +89,11 @@ class AskedFit:
         self._metric = metric
         self._signature(parameter, draws)
 
+    @property
+    def asks_for_samples(self) -> bool:
+        """Whether it gets the indices of its samples; else the folds are its own affair."""
+        return bool(self._names & {"train", "validation"})
+
     def __call__(self, strength: float, fold: int, seed: int, **drawn: Any) -> Any:
         """Scores of one fold: a number or a mapping, or an iterator of them."""
         train, validation = (None, None) if self.splits is None else self.splits.pairs[fold]

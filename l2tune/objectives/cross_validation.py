@@ -121,6 +121,8 @@ class CrossValidationObjective:
         self.steps: Steps | None = steps
         self.baseline = True
         """Whether λ = 0 is run first; not where training cannot do without a penalty."""
+        self.on_begin: Callable[[Sequence[Member]], None] | None = None
+        """Called with the members that are about to be trained."""
         self.on_epoch: Callable[[Sequence[EpochScores]], None] | None = None
         self.on_stuck: Callable[[Sequence[OpenTrial], str], None] | None = None
         """Called in a thread of its own where a fit that took longer than `fit_timeout` does not stop; by default that
@@ -325,6 +327,8 @@ class CrossValidationObjective:
         """
         self._predictions.forget_whole(self.trainer.folds)  # of trials that were decomposed before this one
         history: dict[Member, list[EpochScores]] = {member: [] for member in members}
+        if self.on_begin is not None:
+            self.on_begin(members)
         training = Training(members, self.settings.search.fit_timeout, told=told, on_stuck=on_stuck)
         with training.guarded():
             run = self.trainer.start(members)
