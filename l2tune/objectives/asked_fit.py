@@ -218,6 +218,9 @@ class AskedFit:
             return result, scores
         if isinstance(result, tuple) and len(result) == 2:
             return result
+        if hasattr(result, "predict") or hasattr(result, "state_dict"):
+            fix = "give scorer= (with X= and y=), or return (model, scores)"
+            raise UserError(f"fit gave a {type(result).__name__} and no scores", "fit", fix)
         if self._needs_model and part == "val":
             raise _no_model()
         return None, result

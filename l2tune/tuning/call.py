@@ -22,7 +22,7 @@ from l2tune.tuning.arguments import (
     scoring_of,
     splits_of,
 )
-from l2tune.tuning.study import open_tuned, say_if_changed
+from l2tune.tuning.study import describe_tuned, open_tuned, say_if_changed
 from l2tune.tuning.tuned import Tuned, with_final
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def tune(
         opened = open_tuned(objective, fit, storage, study, settings)
         check_direction(opened, objective.metric)
         say_if_changed(opened, asked)
-        objective.describe(opened)  # refuses at once, even where no trial is left to begin
+        describe_tuned(opened, objective)  # refuses at once, even where no trial is left to begin
         search_told(opened, objective, progress, processes, trackers)
     found = Tradeoff.from_study(opened)
     tuned = Tuned.of(found, study=opened, _fit=asked, _test=tested)

@@ -74,3 +74,17 @@ def say_if_changed(study: optuna.Study, fit: AskedFit) -> None:
         )
         log.warning("%s", line)
         warnings.warn(line, UserWarning, stacklevel=3)
+
+
+def describe_tuned(study: optuna.Study, objective: CrossValidationObjective) -> None:
+    """Store what the study is about.
+
+    Raises:
+        UserError: It was begun otherwise.
+    """
+    try:
+        objective.describe(study)
+    except UserError as error:
+        if "--" not in error.fix:
+            raise
+        raise UserError(error.what, error.where, "name another study= or storage=") from None  # for here are no flags
