@@ -147,6 +147,7 @@ class _Told:
 
     def trial(self, trial: FrozenTrial) -> None:
         """Tell of a trial that has ended."""
+        self._fits.pop(threading.get_ident(), None)
         done, folds = len(fold_records(trial)), self._objective.trainer.folds
         if trial.state.name == "COMPLETE":
             scored = f"validation {self._objective.metric} {trial.value:.4g}"
@@ -157,6 +158,7 @@ class _Told:
 
     def failure(self, trial: OpenTrial) -> None:
         """Tell why a trial could not be trained."""
+        self._fits.pop(threading.get_ident(), None)
         assert trial.failure is not None
         self.say(f"trial {trial.trial.number + 1}: {self._named(trial.strength)}: failed: {trial.failure.line}")
 
