@@ -64,14 +64,6 @@ class Display:
         self._sections[part] = [self.cut(line) if isinstance(line, str) else line for line in lines]
         self._area.update(Group(*(line for section in self._sections.values() for line in section)), refresh=True)
 
-    def bar(self, line: str, share: float) -> RenderableType:
-        """The line behind a bar of which so much is done."""
-        row = Table.grid(padding=(0, 1))
-        row.add_column(width=_BAR_WIDTH)
-        row.add_column(no_wrap=True, overflow="ellipsis")
-        row.add_row(ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH), self.cut(line))
-        return row
-
     def cut(self, line: str) -> Text:
         """The line as one that does not wrap."""
         return Text(self.shown(line), no_wrap=True, overflow="ellipsis")
@@ -79,3 +71,11 @@ class Display:
     def shown(self, line: str) -> str:
         """The line on one line, as the console can show it."""
         return readable(one_line(line), self._console.encoding)
+
+    def bar(self, line: str, share: float) -> RenderableType:
+        """The line behind a bar of which so much is done."""
+        row = Table.grid(padding=(0, 1))
+        row.add_column(width=_BAR_WIDTH)
+        row.add_column(no_wrap=True, overflow="ellipsis")
+        row.add_row(ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH), self.cut(line))
+        return row
