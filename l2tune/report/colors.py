@@ -28,6 +28,8 @@ UNDERFITS = PURPLE
 VARIANCE = OVERFITS
 """What overfitting is, seen from the networks' predictions."""
 BIAS = UNDERFITS
+NETWORK = SKY
+"""What else the networks are like."""
 
 MEANINGS: Mapping[str, str] = {
     "validation": VALIDATION,
@@ -39,6 +41,7 @@ MEANINGS: Mapping[str, str] = {
     "underfits": UNDERFITS,
     "variance": VARIANCE,
     "bias": BIAS,
+    "network": NETWORK,
 }
 """By name."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,25 +14,13 @@ import plotly.graph_objects as go
 from l2tune.analysis.comparison import BASELINE, CHOICES, Comparison, form_title
 from l2tune.analysis.estimates import Estimates
 from l2tune.metrics import BUILT_IN
-from l2tune.report.canvas import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    STRENGTH_AXIS,
-    VERMILION,
-    canvas,
-    score_axis,
-    score_on_hover,
-    short,
-)
+from l2tune.report.canvas import STRENGTH_AXIS, Canvas, score_heading, score_on_hover, score_ticks, short
+from l2tune.report.colors import BASELINE as NOT_REGULARIZED
+from l2tune.report.colors import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, shade
 from l2tune.report.labels import for_plotly, metric_name
+from l2tune.report.over_strength import FAINT
 
 _POINTS = 121
-FAINT = 0.4
-"""Opacity of a λ that lacks folds: its mean has the luck of those that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +31,9 @@ class FormStyle:
     dash: str
     symbol: str
 
-    def shade(self, opacity: float) -> str:
-        """Its colour, as transparent as this."""
-        red, green, blue = (int(self.color[i : i + 2], 16) for i in (1, 3, 5))
-        return f"rgba({red},{green},{blue},{opacity})"
-
 
 _STYLES = {
-    BASELINE: FormStyle(GREY, "dot", "x"),
+    BASELINE: FormStyle(NOT_REGULARIZED, "dot", "x"),
     "l2": FormStyle(BLUE, "solid", "circle"),
     "l2-loss": FormStyle(SKY, "longdashdot", "pentagon"),
     "l2-decoupled": FormStyle(GREEN, "dash", "square"),
@@ -70,45 +54,63 @@ def estimated(c: Comparison) -> list[tuple[str, Estimates]]:
     ]
 
 
+def ends_of(forms: Sequence[tuple[str, Estimates]]) -> tuple[float, float]:
+    """Lowest and highest λ of all forms' curves."""
+    curves = [t.curve for _, t in forms if t.curve is not None]
+    return min(curve.low for curve in curves), max(curve.high for curve in curves)
+
+
 def curves_figure(c: Comparison) -> go.Figure | None:
     """The expected validation metric of every form over λ, with 95 % bands, means over folds, λ_best and λ_1se."""
     forms = estimated(c)
     if not forms:
         return None
-    metric, figure = c.metric, canvas(STRENGTH_AXIS)
+    metric = c.metric
+    canvas = Canvas(
+        [score_heading("validation", metric)],
+        STRENGTH_AXIS,
+        heights=(340,),
+        zero=_level(c) is not None,
+        reading="star: best λ; open star: one-SE λ; points: means ± SE",
+    )
+    canvas.strengths(*ends_of(forms))
     for form, t in forms:
         assert t.curve is not None
         look, title = style_of(form), form_title(form)
         strengths = np.geomspace(t.curve.low, t.curve.high, _POINTS)
         low, high = t.curve.band_of(strengths)
-        figure.add_scatter(
+        canvas.figure.add_scatter(
             x=short(np.concatenate([strengths, strengths[::-1]])),
             y=short(np.concatenate([metric.score(high), metric.score(low)[::-1]])),
             fill="toself",
-            fillcolor=look.shade(0.12),
+            fillcolor=shade(look.color, 0.12),
             line={"width": 0},
             mode="lines",
             hoverinfo="skip",
             showlegend=False,
+            legendgroup=form,
         )
-        figure.add_scatter(
+        canvas.figure.add_scatter(
             x=short(strengths),
             y=short(metric.score(t.curve.mean(strengths))),
             mode="lines",
             name=for_plotly(title),
+            legendgroup=form,
+            showlegend=True,
             line={"color": look.color, "dash": look.dash, "width": 2.5},
             hoverinfo="skip",
         )
         rows = t.strengths[(t.strengths["lambda"] > 0) & t.strengths["validation"].notna()]
-        _points(figure, c, form, rows, rows["lambda"], "λ", legend=False, lines=False)
+        _points(canvas.figure, c, form, rows, rows["lambda"], "λ", legend=False, lines=False)
         for choice in CHOICES:
             chosen, symbol = c.strength(form, choice), "star" if choice == "best" else "star-open"
             if chosen > 0:
-                figure.add_scatter(
+                canvas.figure.add_scatter(
                     x=[chosen],
                     y=[metric.score(float(t.curve.mean([chosen])[0]))],
                     mode="markers",
                     showlegend=False,
+                    legendgroup=form,
                     marker={
                         "color": look.color,
                         "size": 14,
@@ -118,11 +120,13 @@ def curves_figure(c: Comparison) -> go.Figure | None:
                     hovertemplate=f"{for_plotly(title)}, {CHOICES[choice]} %{{x:.4~g}}<br>"
                     f"{score_on_hover(metric)}<extra></extra>",
                 )
-    _baseline(figure, c)
-    figure.update_xaxes(type="log", dtick=1)
-    figure.update_layout(legend={"y": -0.2})
-    figure.update_yaxes(score_axis("validation", metric) | {"range": close_up(c)})
-    return figure
+    base = _level(c)
+    if base is not None:
+        canvas.level(float(base["validation"]))
+        rows = pd.DataFrame([base])
+        _points(canvas.figure, c, BASELINE, rows, [0.0], "λ", legend=False, lines=False, place=canvas.zero_at())
+    canvas.y(**score_ticks(metric) | {"range": close_up(c)})
+    return canvas.finished()
 
 
 def bought_figure(c: Comparison, column: str, title: str, *, percent: bool = False) -> go.Figure | None:
@@ -135,26 +139,32 @@ def bought_figure(c: Comparison, column: str, title: str, *, percent: bool = Fal
         title: Of the axis.
         percent: Whether it is a share.
     """
-    figure, drawn = canvas(), 0
+    canvas = Canvas([score_heading("validation", c.metric)], title, reading="each point one λ with all folds, ± SE")
+    figure, drawn = canvas.figure, 0
     for form, t in estimated(c):
         whole = t.strengths[(t.strengths["lambda"] > 0) & t.strengths["complete"].astype(bool)]
         rows = whole[whole[column].notna()]  # the mean of a λ that lacks folds has the luck of those that it has
         if len(rows):
             _points(figure, c, form, rows, rows[column], title, percent=percent)
             drawn += bool((rows[column] > 0).any())
-    base = None if c.baseline is None else c.baseline.row(0.0)
+    base = _level(c)
     if not drawn:
         return None
-    if base is not None and math.isfinite(base["validation"]) and math.isfinite(base[column]):
+    if base is not None and math.isfinite(base[column]):
         _points(figure, c, BASELINE, pd.DataFrame([base]), pd.Series([base[column]]), title, percent=percent)
-    figure.update_xaxes(title=for_plotly(title), tickformat=".0%" if percent else None)
-    figure.update_yaxes(score_axis("validation", c.metric) | {"range": close_up(c)})
-    return figure
+    figure.update_xaxes(tickformat=".0%" if percent else None, nticks=6)
+    canvas.y(**score_ticks(c.metric) | {"range": close_up(c)})
+    return canvas.finished()
 
 
 def size_figure(c: Comparison) -> go.Figure | None:
     """Test loss of the networks refitted on all training data over how many of their numbers are not zero."""
-    metric, figure, drawn = BUILT_IN["loss"], canvas("numbers left (parameters that are not zero)"), 0
+    metric, drawn = BUILT_IN["loss"], 0
+    canvas = Canvas(
+        [score_heading("test", metric)],
+        "numbers left (parameters that are not zero)",
+        reading="filled: at the best λ; open: at the one-SE λ",
+    )
     table = c.table.set_index("penalty")
     for form in table.index:
         row, look = table.loc[form], style_of(str(form))
@@ -167,11 +177,12 @@ def size_figure(c: Comparison) -> go.Figure | None:
         if not points:
             continue
         drawn += 1
-        figure.add_scatter(
+        canvas.figure.add_scatter(
             x=[point[1] for point in points],
             y=[point[2] for point in points],
             mode="lines+markers",
             name=for_plotly(form_title(str(form))),
+            showlegend=True,
             line={"color": look.color, "dash": look.dash, "width": 1},
             marker={
                 "color": look.color,
@@ -185,9 +196,12 @@ def size_figure(c: Comparison) -> go.Figure | None:
         )
     if not drawn:
         return None
-    figure.update_xaxes(type="log")
-    figure.update_yaxes(score_axis("test", metric))
-    return figure
+    numbers = [number for trace in canvas.figure.data for number in trace.x]
+    canvas.figure.update_xaxes(
+        type="log", tickformat=",.2~r", **({"dtick": 1} if max(numbers) > 30 * min(numbers) else {})
+    )
+    canvas.y(**score_ticks(metric))
+    return canvas.finished()
 
 
 def close_up(c: Comparison) -> list[float] | None:
@@ -195,8 +209,8 @@ def close_up(c: Comparison) -> list[float] | None:
     metric = c.metric
     best = [metric.cost(t.best_value) for _, t in estimated(c) if math.isfinite(t.best_value)]
     errors = [t.best_standard_error for _, t in estimated(c) if math.isfinite(t.best_standard_error)]
-    base = None if c.baseline is None else c.baseline.row(0.0)
-    level = metric.cost(float(base["validation"])) if base is not None and math.isfinite(base["validation"]) else None
+    base = _level(c)
+    level = None if base is None else metric.cost(float(base["validation"]))
     if not best:
         return None
     low, worst = min(best), max([*best, *([] if level is None else [level])])
@@ -217,6 +231,7 @@ def _points(
     percent: bool = False,
     legend: bool = True,
     lines: bool = True,
+    place: Mapping[str, Any] | None = None,
 ) -> None:
     look, title = style_of(form), for_plotly(form_title(form))
     shown = "%{x:.3~%}" if percent else "%{x:.4~g}"
@@ -226,6 +241,7 @@ def _points(
         error_y={"type": "data", "array": short(rows["validation_se"]), "thickness": 1, "width": 3},
         mode="lines+markers" if lines else "markers",
         name=title,
+        legendgroup=form,
         showlegend=legend,
         line={"color": look.color, "dash": look.dash, "width": 1.5},
         marker={
@@ -237,16 +253,11 @@ def _points(
         customdata=[[f"{strength:.3g}", int(folds)] for strength, folds in rows[["lambda", "folds"]].to_numpy(float)],
         hovertemplate=f"{title}, λ %{{customdata[0]}} (%{{customdata[1]}} folds)<br>{for_plotly(what)} {shown}<br>"
         f"{for_plotly(metric_name(c.metric))} {score_on_hover(c.metric)}<extra></extra>",
+        **(place or {}),
     )
 
 
-def _baseline(figure: go.Figure, c: Comparison) -> None:
-    """λ = 0 as a horizontal band: mean and one standard error."""
+def _level(c: Comparison) -> pd.Series[float] | None:
+    """What λ = 0 scored, where that is known."""
     base = None if c.baseline is None else c.baseline.row(0.0)
-    if base is None or not math.isfinite(base["validation"]):
-        return
-    level, error = float(base["validation"]), float(np.nan_to_num(base["validation_se"]))
-    figure.add_hrect(y0=level - error, y1=level + error, fillcolor=GREY, opacity=0.15, line_width=0)
-    figure.add_hline(y=level, line={"color": GREY, "dash": "dot", "width": 1.5})
-    note = {"text": "λ = 0", "font": {"color": GREY}, "showarrow": False, "xanchor": "left", "yanchor": "bottom"}
-    figure.add_annotation(note | {"x": 0.005, "xref": "x domain", "y": level, "yref": "y"})
+    return base if base is not None and math.isfinite(base["validation"]) else None

@@ -48,12 +48,9 @@ def publish(study: optuna.Study, tradeoff: Estimates) -> None:
     _note(study, f"{_HEADING}\n{for_markdown(verdict(tradeoff))}\n\n{_strengths(tradeoff)}")
     if tradeoff.record.trained_by != "objective":  # by its own names the metric of a user's own study is known
         name_objectives(study, [f"validation {tradeoff.metric}"])
-    for name, title, figure in (
-        ("tradeoff", "Tradeoff", tradeoff_figure(tradeoff)),
-        ("gap", "Overfit and underfit", gap_figure(tradeoff)),
-    ):
+    for name, figure in (("tradeoff", tradeoff_figure(tradeoff)), ("gap", gap_figure(tradeoff))):
         if figure is not None:
-            figure.update_layout(title=title)
+            figure.update_layout(height=None)  # the dashboard gives each the same
             save_plotly_graph_object(study, figure, graph_object_id=f"l2tune-{name}")
     _note_trials(study, tradeoff)
 

@@ -6,201 +6,262 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
+from l2tune.analysis.by_strength import final_fits
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.wording import unit_of_difference
 from l2tune.metrics import BUILT_IN
 from l2tune.report.canvas import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
     STRENGTH_AXIS,
-    VERMILION,
-    canvas,
+    Canvas,
     named_strength,
-    own_numbers,
-    score_axis,
+    own_number,
+    score_heading,
     score_on_hover,
+    score_ticks,
+    short,
     spans_decades,
-    strength_axis,
-    strength_line,
+)
+from l2tune.report.colors import (
+    BALANCED,
+    BASELINE,
+    BIAS,
+    NAMES,
+    NETWORK,
+    OVERFITS,
+    UNDERFITS,
+    VARIANCE,
 )
 from l2tune.report.labels import for_plotly, strengths_column
+from l2tune.report.over_strength import fold_table, folds_and_line, means_and_line
 from l2tune.report.tradeoff_figure import tradeoff_figure
 
 _CURVES = 60
 """Learning curves drawn at most; a page with thousands would not scroll."""
+_LAYERS = 12
+"""Layers drawn at most: those with most weights."""
+_READING = "points: folds; circles: all folds, open: expected"
 
 
 def gap_figure(t: Estimates) -> go.Figure | None:
     """Overfitting (by how much validation is worse than training) and underfitting (training than the best fit) over λ.
 
-    With standard errors. None where no training score is known.
+    None where no training score is known.
     """
-    table = t.strengths[(t.strengths["lambda"] > 0) & t.strengths["gap"].notna()]
-    if not len(table):
+    known = t.strengths[t.strengths["gap"].notna()]
+    if t.curve is None or not len(known[known["lambda"] > 0]):
         return None
+    table = _differences(t)
     unit = unit_of_difference(t.metric)
     scale = 100 if t.metric.unit == "%" else 1
-    figure = canvas(STRENGTH_AXIS, f"difference{f' ({unit.strip()})' if unit else ''}")
-    for column, name, color in (
-        ("gap", "overfit: " + _difference(t, "validation", "training"), VERMILION),
-        ("excess", "underfit: " + _difference(t, "training", "best fit"), PURPLE),
-    ):
-        figure.add_scatter(
-            x=table["lambda"],
-            y=scale * table[column],
-            error_y={"type": "data", "array": scale * table[f"{column}_se"].fillna(0), "thickness": 1},
-            mode="lines+markers",
-            name=name,
-            line={"color": color},
-            customdata=own_numbers(t.record.parameter, table["lambda"]),
-            hovertemplate=(f"λ %{{x:.4~g}} (%{{customdata[0]}})<br>%{{y:.4~g}}{for_plotly(unit)}<extra>{name}</extra>"),
-        )
-    if t.best_lambda > 0:
-        strength_line(figure, t, t.best_lambda, named_strength(t, "best λ", t.best_lambda), "solid", 1.0)
-    strength_axis(figure, t)
-    view = _view(t, scale)
-    if view is not None:
-        figure.update_yaxes(range=view)
-    return figure
+    panels = [
+        ("gap", "overfit", _difference(t, "validation", "training"), OVERFITS),
+        ("excess", "underfit", _difference(t, "training", "best fit"), UNDERFITS),
+    ]
+    panels = [panel for panel in panels if table[panel[0]].notna().any()]
+    canvas = Canvas(
+        [
+            (f"{name[:1].upper()}{name[1:]}", f": {what}{f' ({unit.strip()})' if unit else ''}")
+            for _, name, what, _ in panels
+        ],
+        STRENGTH_AXIS,
+        heights=(170, 150)[: len(panels)],
+        zero=t.row(0.0) is not None,
+        colors=[color for *_, color in panels],
+        reading=_READING,
+    )
+    canvas.strengths(t.curve.low, t.curve.high)
+    for row, (column, name, what, color) in enumerate(panels, 1):
+        table[column] *= scale
+        told = f"%{{y:.4~g}}{for_plotly(unit)}"
+        folds_and_line(canvas, t, table, column, row=row, color=color, name=f"{name}: {what}", value=told)
+        view = _view(t, column, scale)
+        canvas.y(row, **({} if view is None else {"range": view}))
+    _mark_best(canvas, t)
+    return canvas.finished()
 
 
 def bias_variance_figure(t: Estimates) -> go.Figure | None:
     """Bias and variance of the folds' networks on the test images over λ; None if no predictions were kept."""
     table = t.record.predictions.sort_values("folds").drop_duplicates("lambda", keep="last").sort_values("lambda")
-    table = table[table["lambda"] > 0]
-    if len(table) < 2:
+    if t.curve is None or (table["lambda"] > 0).sum() < 1 or len(table) < 2:
         return None
     part = "error" if t.metric in (BUILT_IN["error"], BUILT_IN["accuracy"]) else "loss"
     metric = BUILT_IN[part]
-    figure = canvas(STRENGTH_AXIS)
-    for column, name, color, mode in (
-        (f"bias_{part}", "bias", PURPLE, "lines+markers"),
-        (f"variance_{part}", "variance", VERMILION, "lines+markers"),
-        (part, "both", GREY, "lines"),
+    name, rest = score_heading("test", metric)
+    canvas = Canvas(
+        [(name, rest)],
+        STRENGTH_AXIS,
+        zero=bool((table["lambda"] == 0).any()),
+        reading="of the folds' networks; faint: of fewer folds, not joined",
+    )
+    canvas.strengths(t.curve.low, t.curve.high)
+    for column, name, color, dash in (
+        (f"bias_{part}", "bias", BIAS, "solid"),
+        (f"variance_{part}", "variance", VARIANCE, "solid"),
+        (part, "bias and variance", BASELINE, "dot"),
     ):
-        figure.add_scatter(
-            x=table["lambda"],
-            y=table[column],
-            mode=mode,
+        means_and_line(
+            canvas,
+            t,
+            table,
+            column,
+            color=color,
             name=name,
-            line={"color": color, "dash": "dot" if mode == "lines" else "solid"},
-            customdata=own_numbers(t.record.parameter, table["lambda"]),
-            hovertemplate=(f"λ %{{x:.4~g}} (%{{customdata[0]}})<br>{score_on_hover(metric)}<extra>{name}</extra>"),
+            value=score_on_hover(metric),
+            dash=dash,
         )
-    strength_axis(figure, t)
-    figure.update_yaxes(score_axis("test", metric))
-    return figure
+    canvas.y(**score_ticks(metric))
+    _mark_best(canvas, t)
+    return canvas.finished()
 
 
 def learning_figure(t: Estimates) -> go.Figure | None:
-    """Validation metric over epochs, one line per λ (mean over its folds), pruned ones faint; None without epochs."""
+    """Validation metric over epochs, one line per λ, those that lack folds faint; None without epochs.
+
+    A line is the mean over the folds of its λ that were trained longest, so that all its points are of the same folds.
+    """
     metric, epochs = t.record.metric, t.record.epochs
     column = f"val_{metric}"
     if t.curve is None or not len(epochs) or epochs["epoch"].max() < 2 or not epochs[column].notna().any():
         return None
-    figure = canvas("epoch")
-    done = t.strengths.set_index("lambda")["complete"]
+    canvas = Canvas(
+        [score_heading("validation", metric)],
+        "epoch",
+        heights=(300,),
+        reading="one line per λ; faint: of few folds, which may be easy ones",
+    )
+    table = t.strengths.set_index("lambda")
     strengths = np.sort(epochs["lambda"].unique())
     if len(strengths) > _CURVES:
         strengths = strengths[np.unique(np.linspace(0, len(strengths) - 1, _CURVES).round().astype(int))]
-    low, high = math.log10(t.curve.low), math.log10(t.curve.high)
-    named = zip(
-        strengths, strengths_column(strengths.tolist()), own_numbers(t.record.parameter, strengths), strict=True
-    )
-    for strength, written, [own] in named:
+    looks = {
+        "baseline": ("λ = 0", BASELINE, "dot"),
+        "overfit": ("overfits", OVERFITS, "solid"),
+        "balanced": ("balanced", BALANCED, "solid"),
+        "underfit": ("underfits", UNDERFITS, "solid"),
+        "diverged": ("diverged", BASELINE, "dash"),
+    }
+    regimes = set()
+    for strength, written in zip(strengths, strengths_column(strengths.tolist()), strict=True):
+        row = table.loc[strength] if strength in table.index else None
+        regime = "baseline" if strength == 0 else "diverged" if row is None else str(row["regime"])
+        regimes.add(regime)
+        _, color, dash = looks[regime]
         rows = epochs[epochs["lambda"] == strength]
-        means = rows.groupby("epoch")[column].mean()
-        share = 0.0 if strength == 0 else (math.log10(strength) - low) / (high - low)
-        color = GREY if strength == 0 else _viridis(share)
-        figure.add_scatter(
+        longest = rows.groupby(["trial", "fold"])["epoch"].transform("max")
+        means = rows[longest == longest.max()].groupby("epoch")[column].mean()
+        own = own_number(t.record.parameter, float(strength))
+        canvas.figure.add_scatter(
             x=means.index,
-            y=means,
+            y=short(means),
             mode="lines",
-            line={"color": color, "width": 2.5 if strength == t.best_lambda else 1.5},
-            opacity=1.0 if bool(done.get(strength, False)) else 0.4,
+            line={"color": color, "width": 3.5 if strength == t.best_lambda else 1.5, "dash": dash},
+            opacity=1.0 if row is not None and bool(row["complete"]) else 0.4,
             name=f"λ {written}",
             showlegend=False,
-            hovertemplate=(f"λ {written} ({own})<br>epoch %{{x}}: {score_on_hover(metric)}<extra></extra>"),
+            hovertemplate=f"λ {written} ({own})<br>epoch %{{x}}: {score_on_hover(metric)}<extra></extra>",
         )
-    figure.add_scatter(
-        x=[None],
-        y=[None],
-        mode="markers",
-        showlegend=False,
-        marker={
-            "color": [low, high],
-            "colorscale": "Viridis",
-            "cmin": low,
-            "cmax": high,
-            "colorbar": {"title": "log10 λ", "thickness": 12},
-            "showscale": True,
-        },
-    )
-    figure.update_yaxes(score_axis("validation", metric))
-    if spans_decades(metric, epochs[column]):
-        figure.update_yaxes(type="log", exponentformat="power")
-    return figure
+    for regime in looks:
+        if regime in regimes:
+            name, color, dash = looks[regime]
+            line = {"color": color, "dash": dash, "width": 2.5}
+            canvas.figure.add_scatter(x=[None], y=[None], mode="lines", name=name, line=line, showlegend=True)
+    canvas.y(**score_ticks(metric, log=spans_decades(metric, epochs[column])))
+    return canvas.finished()
 
 
 def weights_figure(t: Estimates) -> go.Figure | None:
-    """‖w‖² of each layer over λ, mean over folds; None if no trainer told."""
-    layers = t.record.layers
-    layers = layers[layers["lambda"] > 0]
-    if not len(layers):
+    """‖w‖² of each layer over λ; None if no trainer told. Of many layers, those with most weights."""
+    fits = final_fits(t.record)[["trial", "fold", "diverged"]]
+    layers = t.record.layers.merge(fits, on=["trial", "fold"])
+    layers["size"] = np.where(layers["diverged"], np.nan, layers["weight_norm"] ** 2)
+    if t.curve is None or not np.isfinite(layers.loc[layers["lambda"] > 0, "size"]).any():
         return None
-    figure = canvas(STRENGTH_AXIS, "‖w‖² of the layer")
-    colors = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
-    for index, (layer, rows) in enumerate(layers.groupby("layer", sort=False)):
-        means = (rows["weight_norm"] ** 2).groupby(rows["lambda"]).mean()
-        name = for_plotly(layer)
-        figure.add_scatter(
-            x=means.index,
-            y=means,
-            mode="lines+markers",
-            name=name,
-            line={"color": colors[index % len(colors)], "dash": ("solid", "dash", "dot")[index // len(colors) % 3]},
-            customdata=own_numbers(t.record.parameter, means.index),
-            hovertemplate=f"λ %{{x:.4~g}} (%{{customdata[0]}})<br>‖w‖² %{{y:.4~g}}<extra>{name}</extra>",
+    names = list(dict.fromkeys(layers["layer"]))
+    rest = ""
+    if len(names) > _LAYERS:
+        largest = set(layers.groupby("layer")["weights"].max().nlargest(_LAYERS).index)
+        rest = f", the {_LAYERS} largest of {len(names)} layers"
+        names = [name for name in names if name in largest]
+    canvas = Canvas(
+        [("‖w‖²", f" of each layer{rest}")],
+        STRENGTH_AXIS,
+        zero=bool((layers["lambda"] == 0).any()),
+        reading="mean over all folds; open circles: expected",
+    )
+    canvas.strengths(t.curve.low, t.curve.high)
+    for place, layer in enumerate(names):
+        folds_and_line(
+            canvas,
+            t,
+            layers[layers["layer"] == layer],
+            "size",
+            row=1,
+            color=NAMES[place % len(NAMES)],
+            name=for_plotly(layer),
+            value="‖w‖² %{y:.4~g}",
+            log=True,
+            dash=("solid", "dash", "dot")[place // len(NAMES) % 3],
+            points=False,
+            legend=True,
         )
-    strength_axis(figure, t)
-    top = float((layers["weight_norm"] ** 2).max())
-    figure.update_yaxes(type="log", exponentformat="power")
+    top = float(layers["size"].max())
+    canvas.y(type="log", exponentformat="power", dtick=1)
     if 0 < top < math.inf:  # what decays to nothing would flatten all else
-        figure.update_yaxes(range=[math.log10(top) - 6, math.log10(top) + 0.3])
-    return figure
+        canvas.y(range=[math.log10(top) - 4, math.log10(top) + 0.3])
+    _mark_best(canvas, t)
+    return canvas.finished()
 
 
 def network_figure(t: Estimates) -> go.Figure | None:
-    """How smooth and how well calibrated the networks are over λ; None if no trainer told."""
-    positive = t.strengths[t.strengths["lambda"] > 0]
-    figure = canvas(STRENGTH_AXIS, "mean over folds")
-    for column, name, color in (
-        ("input_gradient_norm", "input-gradient norm (nats per unit of the normalized image)", BLUE),
-        ("calibration_error", "expected calibration error", ORANGE),
-        ("near_zero_fraction", "share of weights near zero", GREEN),
-        ("zero_fraction", "share of weights exactly zero", PURPLE),
-    ):
-        known = positive.dropna(subset=[column])
-        if len(known) > 1:
-            figure.add_scatter(
-                x=known["lambda"],
-                y=known[column],
-                mode="lines+markers",
-                name=name,
-                line={"color": color},
-                customdata=own_numbers(t.record.parameter, known["lambda"]),
-                hovertemplate=f"λ %{{x:.4~g}} (%{{customdata[0]}})<br>%{{y:.4~g}}<extra>{name}</extra>",
-            )
-    if not figure.data:
+    """How smooth, how well calibrated and how sparse the networks are over λ, a panel each; None if no trainer told.
+
+    What is the same at every λ has no panel.
+    """
+    panels = [
+        ("input_gradient_norm", "Input gradient", " (nats per image unit)", False),
+        ("calibration_error", "Expected calibration error", "", True),
+        ("near_zero_fraction", "Weights near zero", "", True),
+        ("zero_fraction", "Weights exactly zero", "", True),
+    ]
+    table = fold_table(t, [column for column, *_ in panels])
+    panels = [panel for panel in panels if table[panel[0]].nunique() > 1 and t.strengths[panel[0]].notna().sum() > 1]
+    if t.curve is None or not panels or not (table["lambda"] > 0).any():
         return None
-    strength_axis(figure, t)
-    return figure
+    canvas = Canvas(
+        [(name, unit) for _, name, unit, *_ in panels],
+        STRENGTH_AXIS,
+        heights=[130] * len(panels),
+        zero=t.row(0.0) is not None,
+        reading=_READING,
+    )
+    canvas.strengths(t.curve.low, t.curve.high)
+    for row, (column, name, _, share) in enumerate(panels, 1):
+        value = "%{y:.3~%}" if share else "%{y:.4~g}"
+        folds_and_line(canvas, t, table, column, row=row, color=NETWORK, name=name.lower(), value=value)
+        canvas.y(row, rangemode="tozero", nticks=5, **({"tickformat": ".3~%"} if share else {}))
+    _mark_best(canvas, t)
+    return canvas.finished()
+
+
+def _mark_best(canvas: Canvas, t: Estimates) -> None:
+    if t.best_lambda > 0:
+        canvas.mark(t, [(t.best_lambda, named_strength(t, "best λ", t.best_lambda), "solid")])
+
+
+def _differences(t: Estimates) -> pd.DataFrame:
+    """`gap` and `excess` of every fold: what `Estimates.strengths` has the means of."""
+    metric = t.metric
+    table = fold_table(t, [f"val_{metric}", f"train_{metric}"])
+    validation, training = (metric.cost(table[f"{part}_{metric}"].to_numpy(float)) for part in ("val", "train"))
+    table["gap"] = validation - training
+    best = t.strengths.loc[t.strengths["excess"] == 0, "lambda"]  # it fits the training images best
+    fits = table[table["lambda"] == (best.iloc[0] if len(best) else math.nan)].set_index("fold")[f"train_{metric}"]
+    table["excess"] = training - metric.cost(fits.reindex(table["fold"]).to_numpy(float))
+    return table
 
 
 def _difference(t: Estimates, worse: str, better: str) -> str:
@@ -208,21 +269,14 @@ def _difference(t: Estimates, worse: str, better: str) -> str:
     return f"{better} − {worse}" if t.metric.maximize else f"{worse} − {better}"
 
 
-def _view(t: Estimates, scale: float) -> list[float] | None:
-    """Ends of the gap's axis where some λ are so far off that they would flatten all that matters; else None."""
-    parts = t.strengths[["gap", "excess"]].abs().max(axis=1)
-    near = 2 * float(parts[t.strengths["lambda"] <= t.one_se_lambda].max())
-    table = t.strengths[t.strengths["lambda"] > 0]
-    if not (math.isfinite(near) and near > 0 and parts[t.strengths["lambda"] > 0].max() > near):
+def _view(t: Estimates, column: str, scale: float) -> list[float] | None:
+    """Ends of an axis of differences where some λ are so far off that they would flatten what matters; else None."""
+    table = t.strengths[t.strengths[column].notna()]
+    near = 2 * float(table.loc[table["lambda"] <= t.one_se_lambda, column].abs().max())
+    if not (math.isfinite(near) and near > 0 and table[column].abs().max() > near):
         return None
-    low = min(0.0, float((table["gap"] - table["gap_se"].fillna(0)).min()))
+    low = min(0.0, float((table[column] - table[f"{column}_se"].fillna(0)).min()))
     return [scale * (max(low, -near) - 0.05 * near), scale * near]
-
-
-def _viridis(share: float) -> str:
-    from plotly.colors import sample_colorscale
-
-    return str(sample_colorscale("Viridis", min(max(share, 0.0), 1.0))[0])
 
 
 FIGURES: Mapping[str, Callable[[Estimates], go.Figure | None]] = {

@@ -11,7 +11,7 @@ from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import verdict
 from l2tune.analysis.wording import amount, percentage
 from l2tune.penalty.strength import format_lambda
-from l2tune.report.canvas import BLUE, GREEN, GREY, VERMILION
+from l2tune.report.colors import BASELINE, BEST, VALIDATION
 from l2tune.report.labels import has_own, metric_title, own_name, own_written
 from l2tune.terminal_text import one_line
 
@@ -87,29 +87,29 @@ def curve_svg(t: Estimates) -> str:
     floor = _HEIGHT - _BOTTOM
     left, right = (across(min(max(end, curve.low), curve.high)) for end in t.interval)
     parts = [
-        f'<rect x="{left:.1f}" y="12" width="{max(1.0, right - left):.1f}" height="{floor - 12}" fill="{GREEN}" '
+        f'<rect x="{left:.1f}" y="12" width="{max(1.0, right - left):.1f}" height="{floor - 12}" fill="{BEST}" '
         'fill-opacity="0.15"><title>95 % interval of λ_best</title></rect>',
-        f'<polygon points="{line(mean - error)} {line(mean + error, -1)}" fill="{BLUE}" fill-opacity="0.2"/>',
-        f'<polyline points="{line(mean)}" fill="none" stroke="{BLUE}" stroke-width="2"/>',
+        f'<polygon points="{line(mean - error)} {line(mean + error, -1)}" fill="{VALIDATION}" fill-opacity="0.2"/>',
+        f'<polyline points="{line(mean)}" fill="none" stroke="{VALIDATION}" stroke-width="2"/>',
     ]
     for strength, cost in zip(shown["lambda"], costs, strict=True):
         said = f"λ {format_lambda(strength)}: {amount(metric.score(float(cost)), metric)}"
         x, y = across(float(strength)), down(float(cost))
         parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{BLUE}"><title>{html.escape(said)}</title></circle>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{VALIDATION}"><title>{html.escape(said)}</title></circle>'
         )
     if t.best_lambda > 0:
         x = across(t.best_lambda)
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="12" y2="{floor}" stroke="{VERMILION}" stroke-width="1.5"/>')
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="12" y2="{floor}" stroke="{BEST}" stroke-width="1.5"/>')
     for exponent in range(math.ceil(math.log10(curve.low)), math.floor(math.log10(curve.high)) + 1):
         x = across(10.0**exponent)
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 4}" stroke="{GREY}"/>')
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 4}" stroke="{BASELINE}"/>')
         parts.append(_text(x, floor + 18, f"1e{exponent}", "middle"))
     ends = {cost: amount(metric.score(cost), metric, unit=False) for cost in (lowest, highest)}
     parts += [_text(_LEFT - 6, down(cost) + 4, text, "end") for cost, text in ends.items()]
     parts.append(_text(_WIDTH - 12, _HEIGHT - 3, "λ", "end"))
     parts.append(_text(_LEFT + 6, 22, f"validation {metric_title(metric)}", "start"))
-    axes = f'<path d="M{_LEFT},12 V{floor} H{_WIDTH - 12}" fill="none" stroke="{GREY}"/>'
+    axes = f'<path d="M{_LEFT},12 V{floor} H{_WIDTH - 12}" fill="none" stroke="{BASELINE}"/>'
     title = html.escape(f"validation {metric.name} over λ; λ_best {format_lambda(t.best_lambda)}")
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" style="max-width:100%;height:auto" role="img" '

@@ -99,16 +99,16 @@ def test_zeros_by_layer_and_weights_are_the_fits(make):
     c = make()
     assert comparison_weights_figures.forms_with_zeros(c) == ["l1"]
     figure = comparison_weights_figures.layers_figure(c, "l1")
-    zeros, dead = traces(figure, "fc1")
+    zeros, dead = (trace for trace in traces(figure, "fc1") if trace.mode == "lines+markers")
     assert np.allclose(zeros.y, [round(1000 * sparse(x)) / 1000 for x in STRENGTHS[1:]], atol=1e-4)
     assert np.allclose(dead.y, [int(10 * sparse(x)) / 20 for x in STRENGTHS[1:]], atol=1e-4)
     assert not any(traces(figure, "conv1")[0].y)
     weights = comparison_weights_figures.magnitudes_figure(c, "one_se")
     names = [trace.name for trace in weights.data]
-    assert names[0] == "λ = 0: none exactly zero"
+    assert names[0] == "λ = 0<br>none exactly zero"
     share = round(1000 * sparse(c.strength("l1", "one_se"))) / 1100
     assert sum(weights.data[-1].y) == pytest.approx(1 - share, abs=1e-4)
-    assert re.search(r"^L1, λ .*: (\d+) % exactly zero$", names[-1]).group(1) == f"{100 * share:.0f}"
+    assert re.search(r"^L1, λ .*<br>(\d+) % exactly zero$", names[-1]).group(1) == f"{100 * share:.0f}"
 
 
 def test_the_final_networks_lie_where_the_table_has_them(make):
