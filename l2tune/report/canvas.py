@@ -36,7 +36,7 @@ _LONGEST = 28
 """Letters of a metric's name in a heading."""
 _HEADING = 42
 """Letters of a heading's line."""
-_ZERO_ENDS, _STRENGTH_STARTS = 0.06, 0.1
+_ZERO_ENDS, _STRENGTH_STARTS = 0.06, 0.12
 """Shares of the width: of the axis that has nothing but λ = 0, and where that of the other λ starts."""
 _LEFT, _RIGHT, _RIGHT_NARROW, _BELOW = 58, 40, 12, 50
 _LINE = 17
@@ -303,10 +303,24 @@ def score_heading(part: str, metric: Metric) -> tuple[str, str]:
     return f"{part[:1].upper()}{part[1:]} {name}", f" ({', '.join(told)})" if told else ""
 
 
-def score_ticks(metric: Metric, *, log: bool = False) -> dict[str, Any]:
-    """Percentages have their sign at every tick; a logarithmic axis has whole numbers at all of them."""
-    plain = {"type": "log", "tickformat": ".3~g"} if log else {}
-    return plain | ({"tickformat": ".3~%"} if metric.unit == "%" else {})
+def score_ticks(metric: Metric) -> dict[str, Any]:
+    """Percentages have their sign at every tick."""
+    return {"tickformat": ".3~%"} if metric.unit == "%" else {}
+
+
+def log_ticks(low: float, high: float, height: float) -> dict[str, Any]:
+    """A logarithmic axis with ticks at 1, 2 and 5, or at decades where those would be too many.
+
+    Args:
+        low: Its lower end, above 0.
+        high: Its upper end.
+        height: Of the panel, in pixels.
+    """
+    ends = [math.log10(low), math.log10(high)]
+    decades = ends[1] - ends[0]
+    most = height / 30
+    step = "D2" if 3 * decades < most else math.ceil(decades / most)
+    return {"type": "log", "tickformat": ".3~g", "dtick": step, "range": ends}
 
 
 def score_on_hover(metric: Metric) -> str:

@@ -6,16 +6,15 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
-from l2tune.analysis.by_strength import final_fits
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.wording import unit_of_difference
 from l2tune.metrics import BUILT_IN
 from l2tune.report.canvas import (
     STRENGTH_AXIS,
     Canvas,
+    log_ticks,
     named_strength,
     own_number,
     score_heading,
@@ -35,11 +34,13 @@ from l2tune.report.colors import (
     VARIANCE,
 )
 from l2tune.report.labels import for_plotly, strengths_column
-from l2tune.report.over_strength import fold_table, folds_and_line, means_and_line
+from l2tune.report.over_strength import differences, fold_table, folds_and_line, layer_table, means_and_line
 from l2tune.report.tradeoff_figure import tradeoff_figure
 
 _CURVES = 60
 """Learning curves drawn at most; a page with thousands would not scroll."""
+_LEARNING = 300
+"""Pixels."""
 _LAYERS = 12
 """Layers drawn at most: those with most weights."""
 _READING = "points: folds; circles: all folds, open: expected"
@@ -53,7 +54,7 @@ def gap_figure(t: Estimates) -> go.Figure | None:
     known = t.strengths[t.strengths["gap"].notna()]
     if t.curve is None or not len(known[known["lambda"] > 0]):
         return None
-    table = _differences(t)
+    table = differences(t)
     unit = unit_of_difference(t.metric)
     scale = 100 if t.metric.unit == "%" else 1
     panels = [
@@ -130,7 +131,7 @@ def learning_figure(t: Estimates) -> go.Figure | None:
     canvas = Canvas(
         [score_heading("validation", metric)],
         "epoch",
-        heights=(300,),
+        heights=(_LEARNING,),
         reading="one line per λ; faint: of few folds, which may be easy ones",
     )
     table = t.strengths.set_index("lambda")
@@ -169,15 +170,16 @@ def learning_figure(t: Estimates) -> go.Figure | None:
             name, color, dash = looks[regime]
             line = {"color": color, "dash": dash, "width": 2.5}
             canvas.figure.add_scatter(x=[None], y=[None], mode="lines", name=name, line=line, showlegend=True)
-    canvas.y(**score_ticks(metric, log=spans_decades(metric, epochs[column])))
+    shown = np.concatenate([np.asarray(trace.y, float) for trace in canvas.figure.data])
+    shown = shown[np.isfinite(shown)]
+    log = spans_decades(metric, shown)
+    canvas.y(**log_ticks(shown.min() / 1.2, shown.max() * 1.2, _LEARNING) if log else score_ticks(metric))
     return canvas.finished()
 
 
 def weights_figure(t: Estimates) -> go.Figure | None:
     """‖w‖² of each layer over λ; None if no trainer told. Of many layers, those with most weights."""
-    fits = final_fits(t.record)[["trial", "fold", "diverged"]]
-    layers = t.record.layers.merge(fits, on=["trial", "fold"])
-    layers["size"] = np.where(layers["diverged"], np.nan, layers["weight_norm"] ** 2)
+    layers = layer_table(t)
     if t.curve is None or not np.isfinite(layers.loc[layers["lambda"] > 0, "size"]).any():
         return None
     names = list(dict.fromkeys(layers["layer"]))
@@ -250,18 +252,6 @@ def network_figure(t: Estimates) -> go.Figure | None:
 def _mark_best(canvas: Canvas, t: Estimates) -> None:
     if t.best_lambda > 0:
         canvas.mark(t, [(t.best_lambda, named_strength(t, "best λ", t.best_lambda), "solid")])
-
-
-def _differences(t: Estimates) -> pd.DataFrame:
-    """`gap` and `excess` of every fold: what `Estimates.strengths` has the means of."""
-    metric = t.metric
-    table = fold_table(t, [f"val_{metric}", f"train_{metric}"])
-    validation, training = (metric.cost(table[f"{part}_{metric}"].to_numpy(float)) for part in ("val", "train"))
-    table["gap"] = validation - training
-    best = t.strengths.loc[t.strengths["excess"] == 0, "lambda"]  # it fits the training images best
-    fits = table[table["lambda"] == (best.iloc[0] if len(best) else math.nan)].set_index("fold")[f"train_{metric}"]
-    table["excess"] = training - metric.cost(fits.reindex(table["fold"]).to_numpy(float))
-    return table
 
 
 def _difference(t: Estimates, worse: str, better: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,26 @@ def fold_table(t: Estimates, columns: Any) -> pd.DataFrame:
     table = fits[["lambda", "fold", "trial"]].copy()
     for column in columns:
         table[column] = np.where(fits["diverged"], np.nan, fits.get(column, np.nan))
+    return table
+
+
+def layer_table(t: Estimates) -> pd.DataFrame:
+    """`lambda`, `fold`, `layer`, `weights` and `size` (‖w‖²) of every finished fit; NaN where the fold diverged."""
+    fits = final_fits(t.record)[["trial", "fold", "diverged"]]
+    layers = t.record.layers.merge(fits, on=["trial", "fold"])
+    layers["size"] = np.where(layers["diverged"], np.nan, layers["weight_norm"] ** 2)
+    return layers
+
+
+def differences(t: Estimates) -> pd.DataFrame:
+    """`gap` and `excess` of every fold: what `Estimates.strengths` has the means of."""
+    metric = t.metric
+    table = fold_table(t, [f"val_{metric}", f"train_{metric}"])
+    validation, training = (metric.cost(table[f"{part}_{metric}"].to_numpy(float)) for part in ("val", "train"))
+    table["gap"] = validation - training
+    best = t.strengths.loc[t.strengths["excess"] == 0, "lambda"]  # it fits the training images best
+    fits = table[table["lambda"] == (best.iloc[0] if len(best) else math.nan)].set_index("fold")[f"train_{metric}"]
+    table["excess"] = training - metric.cost(fits.reindex(table["fold"]).to_numpy(float))
     return table
 
 

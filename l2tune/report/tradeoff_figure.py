@@ -18,6 +18,7 @@ from l2tune.report.canvas import (
     STRENGTH_AXIS,
     Canvas,
     beside_each_other,
+    log_ticks,
     named_strength,
     own_number,
     score_heading,
@@ -30,6 +31,7 @@ from l2tune.report.colors import BALANCED, BASELINE, BEST, OVERFITS, TRAINING, U
 from l2tune.report.labels import for_plotly, metric_name
 
 _POINTS = 121
+_HEIGHTS = (260, 120)
 
 
 def tradeoff_figure(t: Estimates) -> go.Figure | None:
@@ -49,7 +51,7 @@ def tradeoff_figure(t: Estimates) -> go.Figure | None:
     canvas = Canvas(
         [score_heading("validation", metric), ("Training", "")][: len(parts)],
         STRENGTH_AXIS,
-        heights=(260, 120)[: len(parts)],
+        heights=_HEIGHTS[: len(parts)],
         zero=t.row(0.0) is not None,
         colors=[color for *_, color, _ in parts],
         reading="line: expected, with 95 % band; points: folds",
@@ -83,8 +85,7 @@ def _training_axis(t: Estimates) -> dict[str, Any]:
     if not len(values) or t.metric.kind == "real" or t.metric.maximize:
         return {}
     if spans_decades(t.metric, values):
-        ends = [math.log10(values.min()) - 0.3, math.log10(values.max()) + 0.3]
-        return score_ticks(t.metric, log=True) | {"range": ends}
+        return log_ticks(values.min() / 2, values.max() * 2, _HEIGHTS[1])
     return {"range": [0.0, 1.15 * float(values.max())]} if values.max() > 0 else {}
 
 
