@@ -43,7 +43,8 @@ _LINE = 17
 """Height of a line of text."""
 _LETTER = 7.2
 """Width of a letter, rather too much than too little."""
-_BUTTONS = ("select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d")
+_BUTTONS = ("sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d")
+"""Left out of the tool bar: what would upload a study's numbers, and what needs more room than it is worth."""
 _ALL_BUTTONS = (
     *_BUTTONS,
     "zoom2d",
@@ -111,8 +112,9 @@ class Canvas:
         span = self._ends[1] - self._ends[0]
         ends = [self._ends[0] - 0.02 * span, self._ends[1] + 0.02 * span]
         decades = {"dtick": math.ceil(span / 7)} if span >= 2 else {}
+        axis = {"type": "log", "range": ends, "tickfont": {"size": 10}} | decades  # powers are drawn larger
         for row in range(1, self.rows + 1):
-            self.figure.update_xaxes({"type": "log", "range": ends} | decades, row=row, col=1)
+            self.figure.update_xaxes(axis, row=row, col=1)
 
     def level(self, value: float, row: int = 1) -> None:
         """A dotted line at the height of λ = 0."""
@@ -288,10 +290,11 @@ class Canvas:
                 "x": 0,
                 "xref": "container",
                 "entrywidth": entry,
+                "tracegroupgap": 0,
                 "bgcolor": "rgba(0,0,0,0)",
             },
         )
-        return math.ceil(len(shown) / in_row) * (_LINE * max(map(len, shown.values())) + 7) + 8
+        return math.ceil(len(shown) / in_row) * (_LINE * max(map(len, shown.values())) + 3) + 8
 
 
 def score_heading(part: str, metric: Metric) -> tuple[str, str]:

@@ -162,7 +162,7 @@ def size_figure(c: Comparison) -> go.Figure | None:
     metric, drawn = BUILT_IN["loss"], 0
     canvas = Canvas(
         [score_heading("test", metric)],
-        "numbers left (parameters that are not zero)",
+        "numbers left (not zero)",
         reading="filled: at the best λ; open: at the one-SE λ",
     )
     table = c.table.set_index("penalty")

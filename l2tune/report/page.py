@@ -30,28 +30,30 @@ p.note { color: var(--soft); margin: .2rem 0 .6rem; font-size: .9rem; overflow-w
 .numbers div { background: var(--card); padding: .6rem .8rem; border-radius: 4px; }
 .numbers b { display: block; font-size: 1.1rem; overflow-wrap: anywhere; }
 .numbers span { color: var(--soft); font-size: .85rem; }
-.figure { height: 36rem; } .figure.small { height: 22rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 pre { background: var(--card); padding: .7rem; overflow-x: auto; font-size: .85rem; border-radius: 4px; }
-@media (max-width: 30rem) { .figure { height: 26rem; } }
 @media print { .figure { break-inside: avoid; } }
 """
 
 _SCRIPT = """
 const dark = matchMedia("(prefers-color-scheme: dark)");
+function merge(into, from) {
+  for (const key in from) {
+    const inner = from[key] && typeof from[key] === "object" && !Array.isArray(from[key]) && into[key];
+    if (inner) merge(into[key], from[key]); else into[key] = from[key];
+  }
+}
 function draw() {
   const ink = dark.matches ? "#dddddd" : "#444444";
   const narrow = innerWidth < 600;
   for (const holder of document.querySelectorAll(".figure")) {
     const figure = JSON.parse(document.getElementById(holder.id + "-data").textContent);
     figure.layout.font.color = ink;
-    if (narrow) {
-      figure.layout.margin.l = 48; figure.layout.font.size = 11;
-      figure.layout.legend.y = Math.min(figure.layout.legend.y, -0.28);
-    }
+    if (narrow && figure.layout.meta) merge(figure.layout, figure.layout.meta.narrow);
+    holder.style.height = figure.layout.height + "px";
     Plotly.react(holder, figure.data, figure.layout, {responsive: true, displaylogo: false});
   }
 }

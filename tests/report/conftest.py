@@ -1,18 +1,32 @@
 """Studies to report on: a valley with its best λ near 1.5e-3, and studies of a user's own function or objective."""
 
 import math
-from collections.abc import Callable, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import optuna
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from l2tune.metrics import BUILT_IN, Metric
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.penalty.strength import StrengthScale
 
 STRENGTHS = (0.0, 1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 1e-2, 1e-1, 1.0)
+
+BROWSER_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 METRICS = {
     metric.name: metric
@@ -23,6 +37,19 @@ METRICS = {
         Metric("regret", unit="€"),
     )
 }
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's or any other Chromium, headless."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        assert not os.environ.get("L2TUNE_CI"), "Chromium is not installed"
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
+        yield chromium
+        chromium.close()
 
 
 def valley(strength: float) -> float:
