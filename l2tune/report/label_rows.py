@@ -48,7 +48,7 @@ def in_rows(labels: Sequence[Label], room_left: float, room_right: float) -> lis
         ]
         cut = sum(max(0.0, -room_left - start) + max(0.0, end - room_right) for start, end in spans)
         crossed = sum(
-            places[other].row < place.row and spans[other][0] - 3 < label.at < spans[other][1] + 3
+            places[other].row < place.row and spans[other][0] < label.at < spans[other][1]
             for label, place in zip(labels, places, strict=True)
             for other in range(len(labels))
             if places[other] is not place
