@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from l2tune.objectives.cross_validation import CrossValidationObjective
 
-FigureName = Literal["tradeoff", "gap", "bias_variance", "learning", "weights", "network"]
+FigureName = Literal["tradeoff", "gap", "bias_variance", "learning", "weights", "network", "replay"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,7 +107,7 @@ class Tradeoff(Estimates):
         Args:
             figure: `tradeoff`: the validation metric over λ, above training; `gap`: overfitting and underfitting;
                 `bias_variance`: of the folds' predictions; `learning`: curves over epochs; `weights`: their size;
-                `network`: what the network is like at the end.
+                `network`: what the network is like at the end; `replay`: how the search went, in frames.
 
         Raises:
             UserError: There is no such figure, or the study has not recorded what it shows.

@@ -1,13 +1,17 @@
-"""λ_best and λ_1se: strengths that were tried, chosen by the curve, so their values are cross-validation scores."""
+"""What a curve decides: λ_best and λ_1se, whether a λ may still win, and whether the answer is settled.
+
+λ_best and λ_1se are strengths that were tried, so their values are cross-validation scores.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from l2tune.curve.observations import Observations
 from l2tune.curve.regularization_curve import RegularizationCurve
 
 INDISTINGUISHABLE = 0.1
@@ -15,6 +19,18 @@ INDISTINGUISHABLE = 0.1
 
 ONE_SE_REACH = 10**0.05 * (1 + 1e-9)
 """So far above the curve's λ_1se a strength that was tried may lie to be taken for it."""
+
+AS_GOOD = 0.2
+"""A λ is as good as the best where its expected cost is at most so many standard errors of the best's above it."""
+
+MAY_WIN = 0.3
+"""A λ that is less probable than this to be as good as the best is given up."""
+
+FEWEST_TRIED = 3
+"""Strengths above 0 of which nothing is settled unless as many were tried."""
+
+SETTLED = 0.01
+"""The answer is settled where a further fit is expected to gain less than this share of a standard error."""
 
 Costs = Mapping[float, NDArray[np.float64]]
 """λ → (folds,) costs of its folds, NaN where a fold is not done."""
@@ -57,6 +73,32 @@ def balanced_band(curve: RegularizationCurve, best: float, one_se: float) -> tup
     below = float(grid[max(int(np.searchsorted(grid, low, side="left")) - 1, 0)])
     inside = [strength for strength in (best, one_se) if below <= strength <= above]
     return min([low, *inside]), max([high, *inside])
+
+
+def probability_as_good(curve: RegularizationCurve, strength: float, tolerance: float = AS_GOOD) -> float:
+    """Probability that λ's expected cost is within a tolerance of the lowest.
+
+    Args:
+        tolerance: In standard errors of λ_best's cost.
+    """
+    return float(curve.probability_within(strength, tolerance * curve.best_standard_error)[0])
+
+
+def expected_gain(
+    curve: RegularizationCurve | None, seen: Observations, pending: Sequence[tuple[float, int]] = ()
+) -> float:
+    """What one more fit, of the most promising λ, is expected to lower the cost by, in standard errors of λ_best's.
+
+    Infinite while so few λ are tried that nothing can be settled.
+
+    Args:
+        pending: (λ, fold) of fits under way, which will have told by then.
+    """
+    if curve is None or len(seen.tried) < FEWEST_TRIED:
+        return math.inf
+    under_way = [strength for strength, _ in pending], [fold for _, fold in pending]
+    gain, error = float(curve.knowledge_gradient(seen.least_seen(), under_way).max()), curve.best_standard_error
+    return gain / error if error > 0 else math.inf
 
 
 def _whole_cost(costs: NDArray[np.float64]) -> tuple[int, float]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from l2tune.curve.regularization_curve import RegularizationCurve
+from l2tune.curve.regularization_curve import GRID_POINTS, RegularizationCurve
 from l2tune.metrics import Metric
 
 DEFAULT_RANGE = (1e-6, 1.0)
@@ -86,10 +86,13 @@ class Observations:
         return next(fold for fold in self.fold_order() if not among or fold in among)
 
 
-def fit_curve(seen: Observations) -> RegularizationCurve | None:
+def fit_curve(seen: Observations, points: int = GRID_POINTS) -> RegularizationCurve | None:
     """The curve through all observations; None while there is no finite cost. The same ones are fitted once.
 
     It spans the range and, beyond it, what was tried: a λ that was queued may be the best.
+
+    Args:
+        points: Of its grid, at most.
     """
     if not np.isfinite(seen.cost).any():
         return None
@@ -97,7 +100,7 @@ def fit_curve(seen: Observations) -> RegularizationCurve | None:
     (low, high), tried = seen.range, seen.tried
     low, high = (min(low, float(tried[0])), max(high, float(tried[-1]))) if len(tried) else (low, high)
     guide = None if seen.guide is None else fit_curve(seen.guide)
-    return _fit(table, low, high, seen.folds, seen.metric, seen.first_estimate, guide)
+    return _fit(table, low, high, seen.folds, seen.metric, seen.first_estimate, guide, points)
 
 
 @lru_cache(maxsize=8)  # a curve of n folds holds n² numbers: of validation and training, for the forms of a comparison
@@ -109,6 +112,7 @@ def _fit(
     metric: Metric,
     first_estimate: float | None,
     guide: RegularizationCurve | None,
+    points: int,
 ) -> RegularizationCurve:
     strength, fold, cost = zip(*table, strict=True)
     return RegularizationCurve.fit(
@@ -121,4 +125,5 @@ def _fit(
         metric=metric,
         first_estimate=first_estimate,
         guide=None if guide is None else guide.as_guide(),
+        points=points,
     )

@@ -83,6 +83,8 @@ class RegularizationCurve:
         strength: (n,) λ of each observation.
         fold: (n,) fold index.
         hyperparameters: Of the model above.
+        points: How many λ above 0 it is looked at on, at most: fewer cost less, and leave λ_best and its interval
+            coarser.
     """
 
     low: float
@@ -97,6 +99,7 @@ class RegularizationCurve:
     _cholesky: Array
     _weights: Array
     _seed: int
+    points: int = GRID_POINTS
 
     @classmethod
     def fit(
@@ -112,6 +115,7 @@ class RegularizationCurve:
         first_estimate: float | None = None,
         guide: Guide | None = None,
         seed: int = 0,
+        points: int = GRID_POINTS,
     ) -> RegularizationCurve:
         """Fit to final costs of folds.
 
@@ -126,6 +130,7 @@ class RegularizationCurve:
             first_estimate: Where the quadratic mean is expected to be lowest; the middle of the range by default.
             guide: Another curve of the same fits, that this one is expected to be like.
             seed: Of samples.
+            points: Of the grid, at most.
 
         Raises:
             ValueError: There is no finite cost.
@@ -141,12 +146,12 @@ class RegularizationCurve:
         z = transform.standardize(costs)
         prior = Prior.of(transform, guided=guide is not None)
         theta = most_probable(warp, strengths, fold_index, z, prior)
-        points = warp.points(strengths, theta.floor)
-        matrix = covariance(prior, points, fold_index, points, fold_index, theta)
+        at = warp.points(strengths, theta.floor)
+        matrix = covariance(prior, at, fold_index, at, fold_index, theta)
         matrix[np.diag_indices_from(matrix)] += np.exp(2 * theta.noise) + NUGGET
         lower = cholesky(matrix, lower=True)
-        weights = cho_solve((lower, True), z - points.terms @ prior.mean)
-        return cls(low, high, folds, strengths, fold_index, theta, transform, warp, prior, lower, weights, seed)
+        weights = cho_solve((lower, True), z - at.terms @ prior.mean)
+        return cls(low, high, folds, strengths, fold_index, theta, transform, warp, prior, lower, weights, seed, points)
 
     def fold_means(self, strengths: ArrayLike) -> Array:
         """(folds, m) cost of each fold at each λ, at the posterior mean of y."""
@@ -192,10 +197,16 @@ class RegularizationCurve:
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return low, high
 
+    def band_of_candidates(self, level: float = 0.95) -> tuple[Array, Array]:
+        """`band_of` the candidates, from the same samples as `interval`: it costs nothing more."""
+        draws = self._draws[:, -len(self.candidates) :]
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return low, high
+
     @cached_property
     def candidates(self) -> Array:
         """Strengths above 0 on which the curve is looked at, evenly spaced in log λ over the range."""
-        points = min(GRID_POINTS, max(41, 10 * GRID_POINTS // self.folds))
+        points = min(self.points, max(41, 10 * GRID_POINTS // self.folds))
         return np.geomspace(self.low, self.high, points)
 
     @cached_property

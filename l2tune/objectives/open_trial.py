@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -58,12 +59,14 @@ class OpenTrial:
         return sum(self.scores.values()) / len(self.scores)
 
     def finish_fold(self, fold: int, record: FoldRecord, score: float, *, report: bool) -> None:
-        """Store a fold's end.
+        """Store a fold's end, and when that was unless it was taken over.
 
         Args:
             report: The step is the fold, and it is reported.
         """
         self.scores[fold] = score
+        if record.reused_from is None:
+            record = replace(record, ended=round(time.time(), 3))
         write_fold(self.trial, fold, record)
         self.todo.remove(fold)
         if report:

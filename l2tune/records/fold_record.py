@@ -36,6 +36,8 @@ class FoldRecord:
         first_estimates: For λ = 0, `EpochScores.first_estimates` at the epoch of lowest validation loss.
         reused_from: Number of the trial that trained it, when this trial took it over.
         curves: Score name → value after each epoch.
+        ended: When it was trained to its end, by the clock of the worker, in seconds since 1970; not known of older
+            records.
     """
 
     epochs: int
@@ -60,6 +62,7 @@ class FoldRecord:
     first_estimates: Mapping[str, float] = field(default_factory=dict)
     reused_from: int | None = None
     curves: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    ended: float | None = None
 
     @classmethod
     def of(cls, history: Sequence[EpochScores], *, truncated: bool = False) -> FoldRecord:

@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from l2tune.curve.observations import Observations
 from l2tune.metrics import Metric
 from l2tune.penalty.strength import NO_WEIGHT_DECAY, weight_decay
-from l2tune.records.claims import is_audit, is_wanted_whole
+from l2tune.records.claims import is_audit, is_wanted_whole, part_of_folds
+from l2tune.records.ends import fold_ends
 from l2tune.records.failures import failure_of
 from l2tune.records.fold_record import SCORES, FoldRecord, fold_records
 from l2tune.records.keys import BIAS_VARIANCE, PARTS, PREFIX, SHARED_FROM, STRENGTH
@@ -40,7 +41,8 @@ class StudyRecord:
         asked_range: The range of λ that the study was begun with; None if nothing tells.
         fits: One row per trial and fold. `reused` rows were trained by an earlier trial of the same parameters, or by
             another study of the comparison; `final` ones are the observations, each once, with their `cost`;
-            `val_NAME` and `train_NAME` for every score.
+            `ended`: when, in seconds since 1970, as `fold_ends` has it; `part`: the only fold that its trial was to
+            train; `val_NAME` and `train_NAME` for every score.
         epochs: One row per trial, fold and epoch (reused ones left out).
         trials: One row per trial: `trial, lambda, state, folds, value, seconds, complete, audit, shared` (trained by
             another study of the comparison), `failure` (why it failed, in one line; empty else), and a column for each
@@ -147,8 +149,10 @@ def read_study(
         trials.append(drawn | head | _trial_row(trial, len(records), len(study.directions) > 1))
         if tuple(own.items()) != others:
             continue
+        ends = fold_ends(trial, records)
         for fold, record in records.items():
-            fits.append(head | _fit_row(trial, fold, record, metric, final.get((trial.number, fold))))
+            row = _fit_row(trial, fold, record, metric, final.get((trial.number, fold)))
+            fits.append(head | row | {"ended": ends.get(fold)})
             layers += [head | row for row in _layer_rows(fold, record)]
             if record.magnitudes:
                 magnitudes.append(head | {"fold": fold, "counts": list(record.magnitudes)})
@@ -156,7 +160,8 @@ def read_study(
                 epochs += [head | row for row in _epoch_rows(fold, record)]
         if not records and STRENGTH not in trial.user_attrs:
             mine = [f for (number, _), f in final.items() if number == trial.number]
-            fits += [head | _reported_row(trial, f, metric) for f in mine]
+            ends = fold_ends(trial, records, [f.fold for f in mine])
+            fits += [head | _reported_row(trial, f, metric) | {"ended": ends.get(f.fold)} for f in mine]
         if BIAS_VARIANCE in trial.user_attrs:
             predictions.append(head | trial.user_attrs[BIAS_VARIANCE])
     given = list(dict.fromkeys(name for row in fits for name in row["scores"]))
@@ -225,6 +230,8 @@ _FIT_COLUMNS: dict[str, type] = {
     "seconds": float,
     "truncated": bool,
     "reused": bool,
+    "part": bool,
+    "ended": float,
     "zero_fraction": float,
     "near_zero_fraction": float,
     "test_loss": float,
@@ -298,6 +305,7 @@ def _fit_row(
         "cost": None if final is None else final.cost,
         "weight_norm": record.weight_norm,
         "reused": reused,
+        "part": part_of_folds(trial) is not None,
         "seconds": 0.0 if reused else record.seconds,
         "scores": dict(record.scores) | by_metric,
     }
@@ -315,6 +323,7 @@ def _reported_row(trial: FrozenTrial, fold: FinishedFold, metric: Metric) -> dic
         "diverged": diverged,
         "truncated": False,
         "reused": False,
+        "part": False,
         "seconds": 0.0,
         "scores": {f"val_{metric}": None if diverged else metric.score(fold.cost)},
     }

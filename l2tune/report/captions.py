@@ -28,6 +28,7 @@ from l2tune.metrics import BUILT_IN
 from l2tune.penalty.strength import format_lambda
 from l2tune.report.labels import metric_name
 from l2tune.report.over_strength import differences, fold_table, layer_table
+from l2tune.report.replay import replay_caption
 from l2tune.terminal_text import one_line
 
 _MUCH = 1.05
@@ -246,5 +247,6 @@ CAPTIONS: Mapping[str, Callable[[Estimates], str]] = {
     "learning": _printable(learning_caption),
     "weights": _printable(weights_caption),
     "network": _printable(network_caption),
+    "replay": replay_caption,
 }
 """By the figure's name."""

@@ -35,6 +35,7 @@ from l2tune.report.colors import (
 )
 from l2tune.report.labels import for_plotly, strengths_column
 from l2tune.report.over_strength import differences, fold_table, folds_and_line, layer_table, means_and_line
+from l2tune.report.replay_figure import replay_figure
 from l2tune.report.tradeoff_figure import tradeoff_figure
 
 _CURVES = 60
@@ -276,5 +277,6 @@ FIGURES: Mapping[str, Callable[[Estimates], go.Figure | None]] = {
     "learning": learning_figure,
     "weights": weights_figure,
     "network": network_figure,
+    "replay": replay_figure,
 }
 """By name."""

@@ -6,6 +6,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
+from l2tune.curve.choice import AS_GOOD, MAY_WIN, probability_as_good
 from l2tune.curve.observations import fit_curve
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.penalty.strength import ScaleName
@@ -31,8 +32,8 @@ class FoldRacingPruner(BasePruner):
 
     def __init__(
         self,
-        probability: float = 0.3,
-        tolerance: float = 0.2,
+        probability: float = MAY_WIN,
+        tolerance: float = AS_GOOD,
         *,
         parameter: str | None = None,
         scale: ScaleName | None = None,
@@ -60,5 +61,4 @@ class FoldRacingPruner(BasePruner):
 
     def may_win(self, curve: RegularizationCurve, strength: float) -> bool:
         """Whether λ is probable enough to be as good as the best."""
-        tolerance = self._tolerance * curve.best_standard_error
-        return bool(curve.probability_within(strength, tolerance)[0] >= self._probability)
+        return probability_as_good(curve, strength, self._tolerance) >= self._probability

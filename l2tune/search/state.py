@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune.curve.choice import folds_done
+from l2tune.curve.choice import SETTLED, expected_gain, folds_done
 from l2tune.curve.observations import Observations, fit_curve
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.records.claims import begun, is_audit, is_wanted_whole, part_of_folds
@@ -18,7 +18,7 @@ from l2tune.records.fold_record import fold_records
 from l2tune.records.observations import known_parameter, observations, strength_of
 from l2tune.records.study import is_described, stored_settings
 from l2tune.records.workers import Worker, worker_of
-from l2tune.search.stopping import SETTLED, expected_gain, lacking, may_complete
+from l2tune.search.stopping import lacking, may_complete
 from l2tune.search.widening import wider_range
 from l2tune.settings import Settings
 

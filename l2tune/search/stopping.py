@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune.curve.choice import choose_best, choose_one_se, folds_done
+from l2tune.curve.choice import FEWEST_TRIED, SETTLED, choose_best, choose_one_se, expected_gain, folds_done
 from l2tune.curve.observations import Observations, fit_curve
 from l2tune.curve.regularization_curve import RegularizationCurve
 from l2tune.penalty.strength import ScaleName
@@ -16,8 +15,8 @@ from l2tune.records.claims import is_audit, is_wanted_whole, was_given_up
 from l2tune.records.observations import observations
 from l2tune.search.completion import is_running, queue_completion, queue_parts
 from l2tune.search.parameter import GivenParameter
-from l2tune.search.pending import Fits, pending_fits
-from l2tune.search.sampler import FIRST_PLACES, FoldCurveSampler
+from l2tune.search.pending import pending_fits
+from l2tune.search.sampler import FoldCurveSampler
 
 _WAIT_SHARE = 0.25
 """Beside others a fit is begun only where it promises at least this share of what the best one promises that does not
@@ -30,10 +29,6 @@ all the trials of a search at once."""
 
 _COMPLETIONS = 6
 """Trials that complete folds, at most: completing moves the curve, so λ_best can move on a few times."""
-
-
-SETTLED = 0.01
-"""The answer is settled where a further fit is expected to gain less than this share of a standard error."""
 
 
 class StopWhenSettled:
@@ -80,7 +75,7 @@ class StopWhenSettled:
         if seen is None or parameter is None:
             return False
         pending = pending_fits(running, parameter, seen)
-        if len(seen.tried) < len(FIRST_PLACES):
+        if len(seen.tried) < FEWEST_TRIED:
             return len({strength for strength, _ in pending}) >= _MOST_AT_FIRST
         if not pending or self._widens(study):
             return False
@@ -134,21 +129,6 @@ def may_complete(trials: Sequence[FrozenTrial]) -> bool:
     marked = [t for t in trials if is_wanted_whole(t) and not is_audit(t)]
     done = [t.state == TrialState.COMPLETE or (t.state == TrialState.FAIL and not was_given_up(t)) for t in marked]
     return sum(done) < _COMPLETIONS
-
-
-def expected_gain(curve: RegularizationCurve | None, seen: Observations, pending: Fits = ()) -> float:
-    """What one more fit, of the most promising λ, is expected to lower the cost by, in standard errors of λ_best's.
-
-    Infinite while so few λ are tried that nothing can be settled.
-
-    Args:
-        pending: Fits under way, which will have told by then.
-    """
-    if curve is None or len(seen.tried) < len(FIRST_PLACES):
-        return math.inf
-    under_way = [strength for strength, _ in pending], [fold for _, fold in pending]
-    gain, error = float(curve.knowledge_gradient(seen.least_seen(), under_way).max()), curve.best_standard_error
-    return gain / error if error > 0 else math.inf
 
 
 def lacking(curve: RegularizationCurve, seen: Observations) -> tuple[tuple[float, int], tuple[float, int]]:
