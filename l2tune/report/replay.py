@@ -16,9 +16,7 @@ what happened: another pruner decided, or other workers' fits told more or less 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -307,7 +305,8 @@ def _changed(before: _State | None, state: _State) -> str:
     earlier = _between(*before.interval)
     if earlier == interval:
         return f"{moved}; its 95 % interval stays {interval}."
-    widths = [_decades(old, state.curve.candidates) for old in (before.interval, state.interval)]
+    candidates = _coarse(state.curve).candidates
+    widths = [_decades(ends, candidates) for ends in (before.interval, state.interval)]
     ratio = widths[1] / widths[0] if widths[0] > 0 else 1.0
     how = "narrows" if ratio < 1 - _SAME_WIDTH else "widens" if ratio > 1 + _SAME_WIDTH else "moves"
     return f"{moved}; its 95 % interval {how}: {interval}."
@@ -319,15 +318,16 @@ def _decided(t: Estimates, known: _Known, place: int, before: _State | None, sta
     trial = record.trials[record.trials["trial"] == known.seen.trial[place]].iloc[0]
     costs = state.costs[strength]
     done, folds = folds_done(costs), record.folds
+    completes = ""
+    if trial["complete"] and strength > 0:
+        name = "a λ that was given up" if trial["audit"] else _chosen_name(strength, before)
+        completes = f"This completes {name}: {count(folds - done, 'fold')} more."
     if known.part[place]:
-        return _whole(t, costs) or f"It has {done} of {count(folds, 'fold')}, which workers share."
+        return _whole(t, costs) or completes or f"It has {done} of {count(folds, 'fold')}, which workers share."
     if not known.is_last_of_trial(place):
         if strength == 0:
             return "All else is compared with it." if done == 1 else ""
-        if trial["complete"]:
-            name = "a λ that was given up" if trial["audit"] else _chosen_name(strength, before)
-            return f"This completes {name}: {count(folds - done, 'fold')} more."
-        return f"One more fold follows{_reason(t, strength, state, given_up=False)}."
+        return completes or f"One more fold follows{_reason(t, strength, state, given_up=False)}."
     match str(trial["state"]):
         case "COMPLETE":
             return _whole(t, costs) or f"Its trial is complete with {done} of {count(folds, 'fold')}."
@@ -371,7 +371,7 @@ def _reason(t: Estimates, strength: float, state: _State, *, given_up: bool) -> 
     if (probability < MAY_WIN) != given_up:
         return ""
     share = percentage(probability) if probability >= 0.01 else "less than 1 %"
-    return f", as good as the best with a probability of {share}"
+    return f": the probability that it is as good as the best is {share}"
 
 
 def _ended(record: StudyRecord, state: _State) -> str:
@@ -393,7 +393,7 @@ def _between(low: float, high: float) -> str:
     return first if first == second else f"{first} to {second}"
 
 
-def _decades(interval: Sequence[float], candidates: Any) -> float:
+def _decades(interval: tuple[float, float], candidates: Array) -> float:
     """Width of an interval; λ = 0 is as far below the lowest candidate as that is below the next."""
     zero = float(candidates[0] ** 2 / candidates[1])
     low, high = (max(end, zero) for end in interval)
