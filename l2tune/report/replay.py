@@ -49,9 +49,6 @@ MOST_STEPS = 80
 _POINTS = 61
 """λ at which the curves are looked at, at most: half of those that a search looks at. It takes half the time."""
 
-_SAME_WIDTH = 0.02
-"""Intervals whose widths, in decades, differ by a smaller share are of one width."""
-
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -292,7 +289,7 @@ def _beyond(record: StudyRecord, known: _Known, place: int) -> str:
 
 
 def _changed(before: _State | None, state: _State) -> str:
-    """How λ_best and its interval have moved."""
+    """How λ_best and its interval have moved: by less than the grid's pitch, they have not."""
     if state.curve is None or state.best is None:
         return "" if np.isfinite(state.seen.cost).any() else "There is no curve yet, for every fit so far diverged."
     run = "" if state.best in state.costs else " (by the curve, not run)"
@@ -300,16 +297,24 @@ def _changed(before: _State | None, state: _State) -> str:
     interval = _between(*state.interval)
     if before is None or before.curve is None or before.best is None:
         return f"Best λ so far: {now}{run}, 95 % interval {interval}."
-    was = format_lambda(before.best)
-    moved = f"The best λ so far {f'stays {now}' if was == now else f'moves from {was} to {now}'}{run}"
-    earlier = _between(*before.interval)
-    if earlier == interval:
-        return f"{moved}; its 95 % interval stays {interval}."
     candidates = _coarse(state.curve).candidates
-    widths = [_decades(ends, candidates) for ends in (before.interval, state.interval)]
-    ratio = widths[1] / widths[0] if widths[0] > 0 else 1.0
-    how = "narrows" if ratio < 1 - _SAME_WIDTH else "widens" if ratio > 1 + _SAME_WIDTH else "moves"
-    return f"{moved}; its 95 % interval {how}: {interval}."
+    least = 0.99 * math.log10(candidates[1] / candidates[0])
+    was, any_run = format_lambda(before.best), state.best in state.costs or before.best in before.costs
+    if was == now:
+        moved = f"stays {now}"
+    elif not any_run and abs(_decades(before.best, state.best, candidates)) < least:
+        moved = f"stays about {now}"
+    else:
+        moved = f"moves from {was} to {now}"
+    shifts = [_decades(*ends, candidates) for ends in zip(before.interval, state.interval, strict=True)]
+    if _between(*before.interval) == interval:
+        how = "stays "
+    elif max(map(abs, shifts)) < least:
+        how = "stays about "
+    else:
+        wider = shifts[1] - shifts[0]
+        how = "narrows: " if wider <= -least else "widens: " if wider >= least else "moves: "
+    return f"The best λ so far {moved}{run}; its 95 % interval {how}{interval}."
 
 
 def _decided(t: Estimates, known: _Known, place: int, before: _State | None, state: _State) -> str:
@@ -393,8 +398,7 @@ def _between(low: float, high: float) -> str:
     return first if first == second else f"{first} to {second}"
 
 
-def _decades(interval: tuple[float, float], candidates: Array) -> float:
-    """Width of an interval; λ = 0 is as far below the lowest candidate as that is below the next."""
+def _decades(before: float, after: float, candidates: Array) -> float:
+    """How far up an estimate has moved; λ = 0 is as far below the lowest candidate as that is below the next."""
     zero = float(candidates[0] ** 2 / candidates[1])
-    low, high = (max(end, zero) for end in interval)
-    return math.log10(high / low)
+    return math.log10(max(after, zero) / max(before, zero))

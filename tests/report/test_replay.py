@@ -237,7 +237,9 @@ def test_the_best_strength_moves_as_the_curve_tells(searched: optuna.Study) -> N
     for before, step in itertools.pairwise(steps):
         if before.best is None or step.best is None:
             continue
-        moved = re.search(r"best λ so far (stays|moves from) (\S+?)(?: to ([^;, ]+))?(?: \(by|;)", step.says)
+        moved = re.search(
+            r"best λ so far (stays|stays about|moves from) (\S+?)(?: to ([^;, ]+))?(?: \(by|;)", step.says
+        )
         assert moved, step.says
         assert (moved[1] == "stays") == (f"{before.best:.2e}" == f"{step.best:.2e}")
         widths = [math.log(step.interval[1] / step.interval[0]) for step in (before, step) if step.interval[0] > 0]
