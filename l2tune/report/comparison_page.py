@@ -4,62 +4,79 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import plotly.graph_objects as go
 
 from l2tune.analysis.comparison import BASELINE, CHOICES, Choice, Comparison, form_title
 from l2tune.analysis.comparison_findings import comparison_findings
-from l2tune.analysis.findings import in_brief
-from l2tune.analysis.wording import amounts, p_value, percentage, unit_of_difference
-from l2tune.metrics import BUILT_IN, Metric
+from l2tune.analysis.finding import Finding
+from l2tune.analysis.wording import count, p_value, percentage, unit_of_value
+from l2tune.metrics import BUILT_IN
 from l2tune.penalty.strength import format_lambda
 from l2tune.report import comparison_figures as curves
 from l2tune.report import comparison_weights_figures as weights
-from l2tune.report.again import again, is_search, known_settings
-from l2tune.report.labels import UNKNOWN, for_html, metric_title, scores_column, strengths_column
-from l2tune.report.page import Columns, lines, note, numbers, page, rest, section, table
+from l2tune.report.again import Again, again, is_search, known_settings
+from l2tune.report.columns import Column, differences, numbers, rounded, scores, words
+from l2tune.report.first_screen import FirstScreen
+from l2tune.report.labels import UNKNOWN, metric_name, metric_title, strengths_column
+from l2tune.report.page import Fact, FigurePart, Section, TablePart, render_page
 from l2tune.settings import DEFAULT_L1_RATIO, build
 
 
 def render(c: Comparison) -> str:
     """The whole page, from what the studies store. Names from the data and the studies are escaped."""
     found = tuple(comparison_findings(c))
-    brief = in_brief(found)
-    parts = [numbers(_cells(c)), rest(brief, [finding.text for finding in found])]
-    figures = [
-        ("Every form over λ", _CURVES, curves.curves_figure(c), "curves"),
-        ("By the norm that λ buys", _BOUGHT, curves.bought_figure(c, "weight_norm", "‖w‖ of the weights"), "norm"),
-        (
-            "By the zeros that λ buys",
-            "The same over the share of penalized weights that are exactly zero.",
-            curves.bought_figure(c, "zero_fraction", "weights exactly zero", percent=True),
-            "zeros",
-        ),
-    ]
-    parts += [
-        section(title, text, figure, name, small=name != "curves")
-        for title, text, figure, name in figures
-        if figure is not None
-    ]
-    parts += [_side_by_side(c), _refits(c), _pairs(c)]
+    figures = {part.name: part for part in _figures(c)}
+    sections = (
+        Section("real", "Is it real?", findings=found, tables=[*_pairs(c)]),
+        Section("bought", "What λ buys", figures=_of(figures, "norm", "zeros")),
+        Section("forms", "Side by side", tables=[_side_by_side(c)]),
+        Section("weights", "The weights", figures=_of(figures, "layers-", "weights-")),
+        Section("networks", "The networks", figures=_of(figures, "smoothness", "bias")),
+        Section("final", "The final networks", figures=_of(figures, "size"), tables=[*_refits(c)]),
+    )
+    record = c.first.record
+    return render_page(
+        "comparison.html.j2",
+        name=c.name,
+        title="forms of the penalty side by side",
+        about=[metric_title(c.metric), count(record.folds, "fold"), count(len(c.forms), "form")],
+        first=_first_screen(c, found),
+        curve=figures.get("curves"),
+        sections=sections,
+        again=_again(c),
+        studies=", ".join(t.record.name for t in c.estimates.values()),
+        origin=", ".join(f"{name} {version}" for name, version in record.versions.items()),
+    )
+
+
+def _figures(c: Comparison) -> Iterator[FigurePart]:
+    """All figures of which something is known."""
+
+    def part(name: str, title: str, figure: go.Figure | None, note: str, height: int = 352) -> Iterator[FigurePart]:
+        if figure is not None:
+            yield FigurePart(name, title, figure, note, height=height)
+
+    yield from part("curves", "Every form over λ", curves.curves_figure(c), _CURVES, 560)
+    norm = curves.bought_figure(c, "weight_norm", "‖w‖ of the weights")
+    yield from part("norm", "By the norm that λ buys", norm, _BOUGHT)
+    zeros = curves.bought_figure(c, "zero_fraction", "weights exactly zero", percent=True)
+    yield from part("zeros", "By the zeros that λ buys", zeros, _ZEROS)
     for place, form in enumerate(weights.forms_with_zeros(c)):
-        figure = weights.layers_figure(c, form)
-        if figure is not None:
-            parts.append(section(f"Where {for_html(form_title(form))} makes zeros", _LAYERS, figure, f"layers-{place}"))
+        layers = weights.layers_figure(c, form)
+        yield from part(f"layers-{place}", f"Where {form_title(form)} makes zeros", layers, _LAYERS, 480)
     for choice, title in CHOICES.items():
-        figure = weights.magnitudes_figure(c, choice)
-        if figure is not None:
-            parts.append(section(f"The weights at {title}", _WEIGHTS, figure, f"weights-{choice}", small=True))
-    for title, text, figure, name in (
-        ("Smoothness and calibration", _SMOOTHNESS, weights.smoothness_figure(c), "smoothness"),
-        ("Bias and variance", _BIAS, weights.bias_figure(c), "bias"),
-        ("What the network costs", _SIZE, curves.size_figure(c), "size"),
-    ):
-        if figure is not None:
-            parts.append(section(title, text, figure, name, small=name == "size"))
-    parts.append(_again(c))
-    name = for_html(c.name)
-    return page(name, f"{name}: forms of the penalty side by side", brief, "".join(parts))
+        yield from part(f"weights-{choice}", f"The weights at {title}", weights.magnitudes_figure(c, choice), _WEIGHTS)
+    yield from part("smoothness", "Smoothness and calibration", weights.smoothness_figure(c), _SMOOTHNESS, 480)
+    yield from part("bias", "Bias and variance", weights.bias_figure(c), _BIAS, 480)
+    yield from part("size", "What the network costs", curves.size_figure(c), _SIZE)
+
+
+def _of(figures: dict[str, FigurePart], *names: str) -> list[FigurePart]:
+    """Those whose names begin so."""
+    return [part for name, part in figures.items() if name.startswith(names)]
 
 
 _CURVES = (
@@ -71,6 +88,7 @@ _BOUGHT = (
     "Each point is one λ with all folds, joined in the order of λ: what a network of this norm predicts. "
     "Where networks learn next to nothing they leave the picture."
 )
+_ZEROS = "The same over the share of penalized weights that are exactly zero."
 _LAYERS = (
     "Means over the folds done. A unit is an output channel or row of a layer; it is dead when all its penalized "
     "weights are exactly zero."
@@ -91,101 +109,125 @@ _BIAS = (
 _SIZE = "Networks trained on all training images, at λ_best (filled) and λ_1se (open)."
 
 
-def _cells(c: Comparison) -> list[tuple[str, str]]:
-    """Of each form, λ_best, and what is zero at λ_1se."""
-    cells = []
-    for row in _rows(c):
-        form = str(row["penalty"])
-        strength = float(row["best_lambda"])
-        if form == BASELINE or not math.isfinite(strength):
+_LEADS = {
+    "none-better": "No form is measurably better",
+    "some-better": "Some forms are measurably better",
+    "none-yet": "No form can be named yet",
+    "only-one": "Nothing to compare with yet",
+    "not-compared": "The forms cannot be compared yet",
+    "nothing-learned": "No form can be named",
+}
+"""By the kind of the finding that answers, where no form is the best."""
+
+
+def _first_screen(c: Comparison, found: Sequence[Finding]) -> FirstScreen:
+    answer = next(finding for finding in found if finding.part == "answer")
+    facts = tuple(_facts(c))
+    if answer.kind in _LEADS:
+        return FirstScreen(_LEADS[answer.kind], text=answer.text, facts=facts)
+    [winner] = {str(row["better"]) for row in c.pairs.to_dict("records") if row["choice"] == "best" and row["better"]}
+    title = form_title(winner)
+    return FirstScreen(
+        "Measurably the best form is", value=title[:1].upper() + title[1:], text=answer.text, facts=facts
+    )
+
+
+def _facts(c: Comparison) -> Iterator[Fact]:
+    """Of each form, its score at λ_best, and what is zero at λ_1se."""
+    rows = [row for row in _rows(c) if math.isfinite(float(row["best_value"]))]
+    [written] = scores("", _floats(rows, "best_value"), c.metric)
+    for row, text in zip(rows, written.cells, strict=True):
+        title, value = form_title(str(row["penalty"])), text + unit_of_value(c.metric)
+        if row["penalty"] == BASELINE:
+            yield Fact(title, value, "validation without any penalty")
             continue
-        [value] = amounts([float(row["best_value"])], c.metric)
-        unit = f" {c.metric.unit}" if c.metric.unit else ""
-        about = "" if row["best_complete"] else ", expected by the curve"
         zeros = float(row["one_se_zeros"])
         sparse = "" if math.isnan(zeros) else f"; {_zeros(zeros)} exactly zero at λ_1se"
-        text = f"best λ {format_lambda(strength)}: validation {value}{unit}{about}{sparse}"
-        title = form_title(form)
-        cells.append((title[:1].upper() + title[1:], text))
-    return cells
+        about = "" if row["best_complete"] else ", expected by the curve"
+        text = f"at the best λ {format_lambda(float(row['best_lambda']))}{about}{sparse}"
+        yield Fact(title[:1].upper() + title[1:], value, text)
 
 
-def _side_by_side(c: Comparison) -> str:
+def _side_by_side(c: Comparison) -> TablePart:
     rows = _rows(c)
-    columns: Columns = [("form", [form_title(str(row["penalty"])) for row in rows])]
-    columns += _strengths(rows)
+    unit = f" ({c.metric.unit})" if c.metric.unit else ""
+    columns = [words("form", [form_title(str(row["penalty"])) for row in rows])]
+    columns += [
+        numbers(title, strengths_column(_floats(rows, f"{choice}_lambda"))) for choice, title in CHOICES.items()
+    ]
     ends = [(float(row["low"]), float(row["high"])) for row in rows]
-    columns.insert(
-        2, ("95 % interval", [f"{format_lambda(a)} to {format_lambda(b)}" if a == a else UNKNOWN for a, b in ends])
-    )
+    interval = [f"{format_lambda(a)} to {format_lambda(b)}" if a == a else UNKNOWN for a, b in ends]
+    columns.insert(2, words("95 % interval", interval))
     for choice, title in CHOICES.items():
-        written = scores_column(_floats(rows, f"{choice}_value"), c.metric, _floats(rows, f"{choice}_standard_error"))
-        complete = [row[f"{choice}_complete"] for row in rows]
-        marked = [
-            text if done or text == UNKNOWN else f"≈ {text}" for text, done in zip(written, complete, strict=True)
-        ]
-        columns.append((f"validation {metric_title(c.metric)}, {title}", marked))
-    gained = _differences(_floats(rows, "gain"), c.metric)
-    columns.append(("gain over λ = 0", gained))
-    columns.append(("p (Holm)", [_p(value) for value in _floats(rows, "gain_holm")]))
+        values, errors = _floats(rows, f"{choice}_value"), _floats(rows, f"{choice}_standard_error")
+        columns += scores(f"validation{unit}, {title}", values, c.metric, errors)
+    if not all(row[f"{choice}_complete"] for choice in CHOICES for row in rows):
+        columns.append(words("by the curve", [_by_the_curve(row) for row in rows]))
+    columns += differences("gain over λ = 0", _floats(rows, "gain"), c.metric)
+    columns.append(numbers("p (Holm)", [_p(value) for value in _floats(rows, "gain_holm")]))
     for choice, title in CHOICES.items():
-        columns.append((f"zeros, {title}", [_zeros(value) for value in _floats(rows, f"{choice}_zeros")]))
-    columns.append(("dead units, λ_1se", [_plain(value) for value in _floats(rows, "one_se_dead_units")]))
+        columns += rounded(f"zeros (%), {title}", [100 * share for share in _floats(rows, f"{choice}_zeros")])
+    columns += rounded("dead units, λ_1se", _floats(rows, "one_se_dead_units"))
     for choice, title in CHOICES.items():
-        columns.append((f"‖w‖, {title}", [_plain(value) for value in _floats(rows, f"{choice}_weight_norm")]))
-    columns.append(("input gradient, λ_best", [_plain(value) for value in _floats(rows, "best_input_gradient")]))
-    columns.append(("calibration error, λ_best", [_share(value) for value in _floats(rows, "best_calibration_error")]))
-    columns.append(("fits", [_plain(value) for value in _floats(rows, "fits")]))
+        columns += rounded(f"‖w‖, {title}", _floats(rows, f"{choice}_weight_norm"))
+    columns += rounded("input gradient, λ_best", _floats(rows, "best_input_gradient"))
+    calibration = [100 * share for share in _floats(rows, "best_calibration_error")]
+    columns += rounded("calibration error (%), λ_best", calibration)
+    columns += rounded("fits", _floats(rows, "fits"))
     text = (
-        "Means over folds ± one standard error; ≈ is the curve's, where folds are missing. The gain is that of λ_best, "
-        "paired by fold; p by the corrected resampled t-test (Nadeau and Bengio, 2003), Holm-corrected over the forms. "
-        "λ = 0 was trained once, and its fits are counted there."
+        f"Validation {metric_name(c.metric)} and the rest are means over folds; SE is one standard error. The gain is "
+        "that of λ_best, paired by fold; p by the corrected resampled t-test (Nadeau and Bengio, 2003), Holm-corrected "
+        "over the forms. λ = 0 was trained once, and its fits are counted there."
     )
-    return f"<h2>Side by side</h2>{note(text)}{table(columns)}"
+    return TablePart("every-form", "Every form", columns, text)
 
 
-def _refits(c: Comparison) -> str:
+def _by_the_curve(row: dict[str, Any]) -> str:
+    """Which scores are the curve's, for lack of folds."""
+    lacking = [title for choice, title in CHOICES.items() if not row[f"{choice}_complete"]]
+    return ", ".join(lacking) if lacking and row["penalty"] != BASELINE else UNKNOWN
+
+
+def _refits(c: Comparison) -> Iterator[TablePart]:
     rows = [(row, choice) for row in _rows(c) for choice in CHOICES if row["penalty"] != BASELINE or choice == "best"]
     rows = [(row, choice) for row, choice in rows if float(row[f"{choice}_refits"]) > 0]
     if not rows:
-        return ""
+        return
 
     def column(name: str) -> list[float]:
         return [float(row[f"{choice}_{name}"]) for row, choice in rows]
 
-    def of_all(name: str) -> list[str]:
+    def of_all(name: str, title: str) -> Iterator[Column]:
+        yield numbers(title, [UNKNOWN if n != n else f"{n:,.0f}" for n in column(name)])
         pairs = zip(column(name), column("parameters"), strict=True)
-        return [UNKNOWN if n != n else f"{n:,.0f} ({percentage(n / total)})" for n, total in pairs]
+        yield from rounded("of all (%)", [100 * n / total for n, total in pairs])
 
     titles = [
         form_title(str(row["penalty"])) + ("" if row["penalty"] == BASELINE else f", {CHOICES[choice]}")
         for row, choice in rows
     ]
-    loss, error = BUILT_IN["loss"], BUILT_IN["error"]
-    columns: Columns = [
-        ("network", titles),
-        ("λ", strengths_column(column("lambda"))),
-        ("test loss (nats)", scores_column(column("test_loss"), loss)),
-        ("test error (%)", scores_column(column("test_error"), error)),
-        ("calibration error", [_share(value) for value in column("refit_calibration_error")]),
-        ("numbers left", of_all("nonzero")),
-        ("stored densely without dead units", of_all("kept")),
+    columns = [
+        words("network", titles),
+        numbers("λ", strengths_column(column("lambda"))),
+        *scores("test loss (nats)", column("test_loss"), BUILT_IN["loss"]),
+        *scores("test error (%)", column("test_error"), BUILT_IN["error"]),
+        *rounded("calibration error (%)", [100 * share for share in column("refit_calibration_error")]),
+        *of_all("nonzero", "numbers left"),
+        *of_all("kept", "stored densely without dead units"),
     ]
     text = (
         "Trained on all training images, scored on the test images, which played no part in the choice. Numbers "
         "left: all parameters that are not exactly zero; a sparse format also stores where they are. Without dead "
         "units: only the rows of units whose weights are all zero are dropped, the rest is stored with its zeros."
     )
-    return f"<h2>The final networks</h2>{note(text)}{table(columns)}"
+    yield TablePart("every-network", "Every final network", columns, text)
 
 
-def _pairs(c: Comparison) -> str:
+def _pairs(c: Comparison) -> Iterator[TablePart]:
     found = c.pairs
     if not len(found):
-        return ""
-    rows = found.to_dict("records")
-    written = _differences([float(row["difference"]) for row in rows], c.metric)
-    lows, highs = (_differences([float(row[end]) for row in rows], c.metric) for end in ("low", "high"))
+        return
+    rows = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
     verdicts = []
     for row in rows:
         if row["better"]:
@@ -194,43 +236,36 @@ def _pairs(c: Comparison) -> str:
             verdicts.append("cannot be told apart" if float(row["p"]) == float(row["p"]) else "not tested")
         if row["reason"]:
             verdicts[-1] += f": {row['reason']}"
-    ends = zip(lows, highs, strict=True)
-    columns: Columns = [
-        ("pair", [f"{form_title(str(row['first']))} – {form_title(str(row['second']))}" for row in rows]),
-        ("at", [CHOICES[_choice(row["choice"])] for row in rows]),
-        (f"first better by{unit_of_difference(c.metric).replace(' ', ' (', 1)})", written),
-        ("95 % interval", [UNKNOWN if UNKNOWN in (a, b) else f"{a} to {b}" for a, b in ends]),
-        ("folds", [str(row["folds"]) for row in rows]),
-        ("p", [_p(float(row["p"])) for row in rows]),
-        ("p (Holm)", [_p(float(row["holm"])) for row in rows]),
-        ("", verdicts),
+    by, low, high = (_floats(rows, name) for name in ("difference", "low", "high"))
+    written = differences("first better by", [*by, *low, *high], c.metric)[0]
+    by_text, lows, highs = (written.cells[place * len(rows) : (place + 1) * len(rows)] for place in range(3))
+    columns = [
+        words("pair", [f"{form_title(str(row['first']))} – {form_title(str(row['second']))}" for row in rows]),
+        words("at", [CHOICES[_choice(row["choice"])] for row in rows]),
+        numbers(written.head, by_text),
+        numbers("95 % from", lows),
+        numbers("to", highs),
+        numbers("folds", [str(row["folds"]) for row in rows]),
+        numbers("p", [_p(float(row["p"])) for row in rows]),
+        numbers("p (Holm)", [_p(float(row["holm"])) for row in rows]),
+        words("verdict", verdicts),
     ]
-    if not unit_of_difference(c.metric):
-        columns[2] = ("first better by", written)
     text = (
         "Paired by fold, corrected resampled t-test (Nadeau and Bengio, 2003), Holm's correction over the pairs (Holm, "
         "1979). Each λ was chosen on these very folds, so differences are slightly flattered. The intervals are of "
         "single pairs."
     )
-    return f"<h2>Every pair</h2>{note(text)}{table(columns)}"
+    yield TablePart("every-pair", "Every pair", columns, text)
 
 
-def _again(c: Comparison) -> str:
+def _again(c: Comparison) -> Again:
+    """How the comparison is made again, and how its page."""
     record = c.first.record
-    studies = ", ".join(t.record.name for t in c.estimates.values())
     found = again(record)
-    notes, listings = list(found.notes), list(found.listings)
+    listings = found.listings
     if is_search(record) and listings[0].startswith("l2tune "):
-        listings = [_command(c)]
-    listings.append(f"l2tune report {shlex.quote(c.name)}")
-    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    text = (
-        f"The studies are {studies}. Every number of this page comes from them alone: the last command makes it again, "
-        "without training."
-    )
-    code = "".join(f"<pre>{lines(listing)}</pre>" for listing in listings)
-    told = "".join(f"<p>{for_html(one)}</p>" for one in notes)
-    return f"<h2>To do it again</h2>{note(text)}{told}{code}{note(versions)}"
+        listings = (_command(c),)
+    return Again(found.notes, (*listings, f"l2tune report {shlex.quote(c.name)}"))
 
 
 def _command(c: Comparison) -> str:
@@ -249,10 +284,6 @@ def _rows(c: Comparison) -> list[dict[str, Any]]:
     return [row for row in rows if row["penalty"] != BASELINE or c.baseline is not None]
 
 
-def _strengths(rows: list[dict[str, Any]]) -> Columns:
-    return [(title, strengths_column(_floats(rows, f"{choice}_lambda"))) for choice, title in CHOICES.items()]
-
-
 def _floats(rows: list[dict[str, Any]], name: str) -> list[float]:
     return [float(row[name]) for row in rows]
 
@@ -261,22 +292,9 @@ def _choice(name: object) -> Choice:
     return "best" if name == "best" else "one_se"
 
 
-def _differences(values: Iterable[float], metric: Metric) -> list[str]:
-    """Differences of costs, above 0 where something is better."""
-    return [UNKNOWN if not math.isfinite(value) else amounts([value], metric)[0] for value in values]
-
-
 def _p(value: float) -> str:
     return UNKNOWN if math.isnan(value) else p_value(value).removeprefix("p = ").removeprefix("p ")
 
 
 def _zeros(share: float) -> str:
     return UNKNOWN if math.isnan(share) else "none" if share == 0 else percentage(share)
-
-
-def _share(value: float) -> str:
-    return UNKNOWN if math.isnan(value) else percentage(value)
-
-
-def _plain(value: float) -> str:
-    return UNKNOWN if math.isnan(value) else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"

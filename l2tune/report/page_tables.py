@@ -13,94 +13,97 @@ from l2tune.analysis.wording import count
 from l2tune.penalty.strength import format_lambda
 from l2tune.records.tables import StudyRecord
 from l2tune.report.again import is_search, knows_epochs
+from l2tune.report.columns import Column, differences, numbers, rounded, scores, words
 from l2tune.report.labels import (
     UNKNOWN,
-    for_html,
     has_own,
     metric_title,
     other_score,
     own_column,
     own_name,
     own_range,
-    scores_column,
     strength_name,
     strengths_column,
 )
-from l2tune.report.page import Columns, note, table
+from l2tune.report.page import TablePart
 
 _PARTS = {"val": "validation", "train": "training", "test": "test"}
 _OUTCOMES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running or cut off", "FAIL": "interrupted"}
 
 
-def by_strength(t: Estimates) -> str:
+def by_strength(t: Estimates) -> TablePart:
     """One row per λ; what is not known has no column."""
     rows, metric = t.strengths, t.metric
     columns = _strength_columns(t.record, rows["lambda"])
-    columns.append(("folds", [f"{int(n)} of {t.record.folds}" for n in rows["folds"]]))
-    for name, head in (("validation", f"validation {metric_title(metric)}"), ("train", "training")):
+    columns.append(numbers(f"folds of {t.record.folds}", [str(int(n)) for n in rows["folds"]]))
+    unit = f" ({metric.unit})" if metric.unit else ""
+    for name, head in (("validation", f"validation {metric_title(metric)}"), ("train", f"training{unit}")):
         if name == "validation" or rows[name].notna().any():
-            columns.append((head, scores_column(rows[name], metric, rows[f"{name}_se"])))
+            columns += scores(head, rows[name], metric, rows[f"{name}_se"])
     if rows["gap"].notna().any():
-        columns.append(("gap", scores_column(rows["gap"], metric, rows["gap_se"])))
+        columns += differences("gap", rows["gap"], metric, rows["gap_se"])
     regimes = ["baseline" if s == 0 else str(r) for s, r in zip(rows["lambda"], rows["regime"], strict=True)]
-    columns.append(("regime", regimes))
+    columns.append(words("regime", regimes))
     if rows["diverged"].any():
-        columns.append(("diverged", [str(int(n)) for n in rows["diverged"]]))
+        columns.append(numbers("diverged", [str(int(n)) for n in rows["diverged"]]))
     for name, values in _other_scores(t).items():
         part, _, score = name.partition("_")
         title, other = other_score(t.record, score)
-        columns.append((f"{_PARTS[part]} {title}", scores_column(values, other)))
-    text = "Means over folds ± one standard error."
-    if any(head == "gap" for head, _ in columns):
+        columns += scores(f"{_PARTS[part]} {title}", values, other)
+    text = "Means over folds; SE is one standard error."
+    if rows["gap"].notna().any():
         text += " Gap: by how much validation is worse than training."
-    return f"<h2>Every λ</h2>{note(text)}{table(columns)}"
+    return TablePart("every-strength", "Every λ", columns, text)
 
 
-def by_fold(t: Estimates) -> str:
+def by_fold(t: Estimates) -> TablePart:
     """The validation metric of every fold, one row per λ."""
     fits, metric = final_fits(t.record), t.metric
-    written = scores_column(fits[f"val_{metric}"], metric)
-    broken = fits["diverged"].to_numpy(bool)
-    places = zip(fits["lambda"].to_numpy(float), fits["fold"].to_numpy(int), strict=True)
+    values = dict(
+        zip(
+            zip(fits["lambda"].to_numpy(float), fits["fold"].to_numpy(int), strict=True),
+            zip(fits[f"val_{metric}"].to_numpy(float), fits["diverged"].to_numpy(bool), strict=True),
+            strict=True,
+        )
+    )
+    [written] = scores("", [value for value, _ in values.values()], metric)
     cells = {
-        place: "diverged" if diverged else text for place, text, diverged in zip(places, written, broken, strict=True)
+        place: "diverged" if diverged else text
+        for (place, (_, diverged)), text in zip(values.items(), written.cells, strict=True)
     }
     strengths = t.strengths["lambda"]
     columns = _strength_columns(t.record, strengths)
     for fold in sorted({int(fold) for _, fold in cells}):
-        columns.append((f"fold {fold + 1}", [cells.get((float(s), fold), UNKNOWN) for s in strengths]))
-    text = f"Validation {metric_title(metric, direction=True)}."
-    return f"<h2>Fold by fold</h2>{note(text)}{table(columns)}"
+        columns.append(numbers(f"fold {fold + 1}", [cells.get((float(s), fold), UNKNOWN) for s in strengths]))
+    return TablePart("every-fold", "Fold by fold", columns, f"Validation {metric_title(metric, direction=True)}.")
 
 
-def search(t: Estimates) -> str:
+def search(t: Estimates) -> TablePart:
     """What was run, in words, and one row per trial."""
     record, trials = t.record, t.record.trials
     trained = record.fits[~record.fits["reused"]]
     spent = trained.groupby("trial")["epochs"].sum() / _epochs_of_a_fit(record)
-    columns: Columns = [("trial", [str(number + 1) for number in trials["trial"]])]
+    columns = [numbers("trial", [str(number + 1) for number in trials["trial"]])]
     columns += _strength_columns(record, trials["lambda"])
     others, held = _others(record), _is_held(record)
-    columns += [(name, ["–" if _is_missing(value) else _parameter(value) for value in trials[name]]) for name in others]
+    for name in others:
+        columns.append(words(name, [UNKNOWN if _is_missing(value) else _parameter(value) for value in trials[name]]))
     outcomes = [_OUTCOMES.get(state, str(state).lower()) for state in trials["state"]]
     outcomes = ["failed" if why else outcome for why, outcome in zip(trials["failure"], outcomes, strict=True)]
-    columns.append(("outcome", outcomes))
+    columns.append(words("outcome", outcomes))
     spent_on = zip(trials["trial"], held, strict=True)  # fits at other values are not in the tables
-    columns.append(("fits spent", [f"{spent.get(number, 0.0):.3g}" if here else UNKNOWN for number, here in spent_on]))
-    columns.append(("folds done", [f"{n} of {record.folds}" for n in trials["folds"]]))
-    values = scores_column(pd.to_numeric(trials["value"]).to_numpy(float), t.metric)
+    columns += rounded("fits spent", [spent.get(number, 0.0) if here else math.nan for number, here in spent_on])
+    columns.append(numbers(f"folds of {record.folds}", [str(int(n)) for n in trials["folds"]]))
+    [values] = scores("", pd.to_numeric(trials["value"]).to_numpy(float), t.metric)
     broken = set(record.fits.loc[record.fits["diverged"], "trial"])
-    values = ["diverged" if n in broken else v for n, v in zip(trials["trial"], values, strict=True)]
-    if any(value != UNKNOWN for value in values):
-        columns.append((f"mean validation {metric_title(t.metric)}", values))
-    words = [_cost(t, float(spent.sum()), float(trained["seconds"].sum())), _range(record)]
+    cells = ["diverged" if n in broken else v for n, v in zip(trials["trial"], values.cells, strict=True)]
+    if any(value != UNKNOWN for value in cells):
+        columns.append(numbers(f"mean validation {metric_title(t.metric)}", cells))
+    told = [_cost(t, float(spent.sum()), float(trained["seconds"].sum())), _range(record)]
     if others:
         values_held = ", ".join(f"{name} = {_parameter(value)}" for name, value in record.others.items())
-        words.insert(
-            0, f"The study drew other parameters, too; all that is told here holds at {values_held or 'none'}."
-        )
-    paragraphs = "".join(f"<p>{for_html(text)}</p>" for text in words if text)
-    return f"<h2>How the search went</h2>{paragraphs}{note(_why_pruned(record))}{table(columns)}"
+        told.insert(0, f"The study drew other parameters, too; all that is told here holds at {values_held or 'none'}.")
+    return TablePart("trials", "Every trial", columns, _why_pruned(record), [text for text in told if text])
 
 
 _TRIAL_COLUMNS = ("trial", "lambda", "state", "folds", "value", "seconds", "complete", "audit", "shared", "failure")
@@ -167,11 +170,11 @@ def _why_pruned(record: StudyRecord) -> str:
     return " ".join(words)
 
 
-def _strength_columns(record: StudyRecord, strengths: pd.Series[float] | pd.Index[float]) -> Columns:
+def _strength_columns(record: StudyRecord, strengths: pd.Series[float] | pd.Index[float]) -> list[Column]:
     """λ, and the study's own number beside it."""
     values, parameter = [float(strength) for strength in strengths], record.parameter
-    own = [(own_name(parameter), own_column(parameter, values))] if has_own(parameter) else []
-    return [(strength_name(parameter), strengths_column(values)), *own]
+    own = [numbers(own_name(parameter), own_column(parameter, values))] if has_own(parameter) else []
+    return [numbers(strength_name(parameter), strengths_column(values)), *own]
 
 
 def _other_scores(t: Estimates) -> dict[str, np.ndarray]:

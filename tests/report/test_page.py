@@ -26,24 +26,41 @@ HOSTILE = "<script>alert(1)</script><b>\"'&amp; [x](http://y) \x1b[31m %{y} `|` 
 
 
 def shown(page: str) -> str:
-    """The page without its scripts and styles."""
-    return re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    """The page without its scripts and styles, and without the marks around numbers."""
+    page = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    return re.sub(r'<span class="whole">(.*?)</span>', r"\1", page)
 
 
 def beside_the_verdict(page: str) -> str:
     """What this part says itself: findings have their own tests."""
-    return re.sub(r'<p class="verdict">.*?</p>|<ul>.*?</ul>', "", shown(page), flags=re.DOTALL)
+    findings = r'<p class="note verdict">.*?</p>|<dl class="findings">.*?</dl>'
+    return re.sub(findings, "", shown(page), flags=re.DOTALL)
+
+
+def table_of(page: str, title: str) -> str:
+    """The table below this heading."""
+    return page.partition(f"<h3>{title}</h3>")[2].partition("</table>")[0]
 
 
 def heads(page: str, title: str) -> list[str]:
     """Of the table's columns below this heading."""
-    part = page.partition(f"<h2>{title}</h2>")[2].partition("</thead>")[0]
-    return re.findall(r"<th>(.*?)</th>", part)
+    return re.findall(r"<th [^>]*><button[^>]*>(.*?)</button></th>", table_of(page, title))
 
 
 def rows(page: str, title: str) -> list[list[str]]:
-    part = page.partition(f"<h2>{title}</h2>")[2].partition("<tbody>")[2].partition("</tbody>")[0]
-    return [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", part)]
+    body = table_of(page, title).partition("<tbody>")[2]
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", body)]
+
+
+def value(page: str) -> str:
+    """What the first screen says to use: `C=12.6`."""
+    return "".join(re.findall(r'<p class="value.*?"><span>(.*?)</span><b>(.*?)</b></p>', page)[0])
+
+
+def facts(page: str) -> dict[str, tuple[str, str]]:
+    """What stands beside it: title → number, what is told of it."""
+    found = re.findall(r"<dt>(.*?)</dt><dd><b>(.*?)</b>(?:<span>(.*?)</span>)?</dd>", shown(page))
+    return {title: (number, text) for title, number, text in found}
 
 
 def everything(study: optuna.Study, t: Tradeoff) -> list[str]:
@@ -72,7 +89,9 @@ def test_a_function_s_page_says_nothing_that_is_not_so(
     assert ("higher is better" in page) == metric.maximize
     title = f"validation {'cross-entropy' if name == 'loss' else 'error rate' if name == 'error' else name}"
     unit = f" ({metric.unit})" if metric.unit else ""
-    assert heads(page, "Every λ")[:6] == ["λ", "weight decay", "folds", title + unit, "training", "gap"]
+    gap = " (percentage points)" if metric.unit == "%" else unit
+    own = [title + unit, "± SE", f"training{unit}", "± SE", f"gap{gap}", "± SE"]
+    assert heads(page, "Every λ")[:9] == ["λ", "weight decay", "folds of 3", *own]
     assert ("percentage points" in page) == (metric.unit == "%")
 
 
@@ -87,10 +106,10 @@ def test_scores_that_are_not_known_have_no_column_and_all_others_one(make_own: M
         return {"macro_f1": 0.5, "train_macro_f1": 0.75, "test_mse": 3.25}
 
     page = render_html(Tradeoff.from_study(make_own("mse", training=False, extra=extra)))
-    own = ["λ", "weight decay", "folds", "validation mse", "regime"]
+    own = ["λ", "weight decay", "folds of 3", "validation mse", "± SE", "regime"]
     assert heads(page, "Every λ") == [*own, "validation macro_f1", "training macro_f1", "test mse"]
-    assert {tuple(row[-3:]) for row in rows(page, "Every λ")} == {("0.5", "0.75", "3.25")}
-    assert "<h2>Overfitting and underfitting</h2>" not in page
+    assert {tuple(row[-3:]) for row in rows(page, "Every λ")} == {("0.500", "0.750", "3.25")}
+    assert "<h3>Overfitting and underfitting</h3>" not in page
     assert "training below" not in shown(page)
 
 
@@ -98,7 +117,7 @@ def test_values_that_differ_are_written_differently(make_own: MakeStudy) -> None
     study = make_own("mse", strengths=(0.0, 1e-3, 1.001e-3), extra=lambda s: {"val_mse": 0.5 + s * 1e-3})
     table = rows(render_html(Tradeoff.from_study(study)), "Every λ")
     assert len({row[0] for row in table}) == 3
-    assert len({row[3].partition(" ")[0] for row in table}) == 3
+    assert len({row[3] for row in table}) == 3
 
 
 @pytest.mark.parametrize(
@@ -119,18 +138,19 @@ def test_the_study_s_own_number_stands_beside_the_strength(
         assert heads(page, title)[:2] == ["λ", head]
         table = rows(page, title)
         assert (table[0][:2], table[-1][:2]) == (["0", at_zero], ["1.00e0", at_last])
-    assert heads(page, "How the search went")[:3] == ["trial", "λ", head]
-    numbers = re.findall(r"<div><b>(.*?)</b><span>(.*?)</span></div>", page)
-    assert numbers[0][0].startswith(f"{parameter} = ")
+    assert heads(page, "Every trial")[:3] == ["trial", "λ", head]
+    assert value(page).startswith(f"{parameter}=")
     if parameter == "C":
-        low, high = (float(end) for end in re.findall(r"C (\S+) to (\S+)", numbers[1][1])[0])
+        low, high = (float(end) for end in facts(page)["95 % credible interval"][0].split(" to "))
         assert low < high
 
 
 def test_a_best_strength_of_zero_is_an_infinite_c(make_own: MakeStudy) -> None:
     study = make_own("mse", parameter="C", extra=lambda s: {"val_mse": 1 + 100 * s})
     page = render_html(Tradeoff.from_study(study))
-    assert re.findall(r"<div><b>(.*?)</b>", page)[0] == "C = ∞"
+    assert value(page) == "C=∞"
+    assert "Use no penalty" in page
+    assert "data-code" not in page.partition("<script>")[0], "nothing to paste"
 
 
 def test_other_parameters_are_told_and_tabled(make_own: MakeStudy) -> None:
@@ -138,12 +158,12 @@ def test_other_parameters_are_told_and_tabled(make_own: MakeStudy) -> None:
     study = make_own(
         "mse", strengths=(0.0, 1.0, 1e-3, 1e-2), others=lambda trial: trial.suggest_float("lr", *[next(lrs)] * 2)
     )
-    page = render_html(Tradeoff.from_study(study))
+    page = shown(render_html(Tradeoff.from_study(study)))
     assert "The study drew other parameters, too; all that is told here holds at lr = 0.1." in page
-    column = heads(page, "How the search went").index("lr")
-    table = rows(page, "How the search went")
+    column = heads(page, "Every trial").index("lr")
+    table = rows(page, "Every trial")
     assert [row[column] for row in table] == ["0.1", "0.01", "0.1", "0.1"]
-    spent = heads(page, "How the search went").index("fits spent")
+    spent = heads(page, "Every trial").index("fits spent")
     assert [row[spent] for row in table] == ["3", "–", "3", "3"], "fits at other values are not in the tables"
     assert "9 fits in" in page
     assert "would take 9." in page
@@ -176,8 +196,10 @@ def test_what_only_the_curve_tells_of_is_said_to_be_so(make_own: MakeStudy) -> N
     study = make_own("mse")
     t = Tradeoff.from_study(study)
     assert t.row(t.one_se_lambda) is None, "so that this tests something"
-    numbers = re.findall(r"<div><b>.*?</b><span>(.*?)</span></div>", render_html(t))
-    assert [text.endswith("by the curve, not run") for text in numbers[:3]] == [False, False, True]
+    found = facts(render_html(t))
+    assert [title for title, (_, text) in found.items() if "by the curve, not run" in text] == [
+        "Strongest penalty as good"
+    ]
     publish(study, t)
     last = get_note(study).splitlines()[-1]
     assert last.startswith("| one-SE |")
@@ -196,12 +218,16 @@ def test_little_is_known_and_nothing_else_is_said(drawn: str, make_valley: MakeS
     t = Tradeoff.from_study(study)
     everything(study, t)
     page = beside_the_verdict(render_html(t))
-    numbers = '<div class="numbers">' in page
+    numbers = "95 % credible interval" in facts(page)
     assert numbers == (drawn not in ("only the baseline", "all diverged"))
-    assert ("<h2>Tradeoff</h2>" in page) == numbers
+    assert ('<p class="value' in page) == numbers
+    assert ('id="tradeoff"' in page) == numbers
     assert ("|" in render_terminal(t, 80)) == numbers
     if drawn in ("no baseline", "one strength"):
-        assert "at λ = 0" not in page
+        assert facts(page)["Gain over λ = 0"] == (
+            "not known",
+            "λ = 0 was not run, so whether regularization helps at all is not known.",
+        )
         assert "Grey: λ = 0" not in page
     if drawn == "only the baseline":
         assert "| best |" not in get_note(study)
@@ -299,7 +325,7 @@ def test_publishing_does_not_change_what_an_own_study_is_called(make_objective: 
 
 def test_diverged_trials_have_no_invented_mean(make_valley: MakeStudy) -> None:
     page = render_html(Tradeoff.from_study(make_valley(diverged=lambda s: s > 0.05)))
-    last = [row[-1] for row in rows(page, "How the search went")]
+    last = [row[-1] for row in rows(page, "Every trial")]
     assert last[-2:] == ["diverged", "diverged"]
     assert "9" not in last
 
@@ -313,7 +339,7 @@ def test_a_study_of_two_objectives_has_a_page_too() -> None:
     study.optimize(TradeoffObjective(fit=fit, folds=3), n_trials=4)
     t = Tradeoff.from_study(study)
     page = everything(study, t)[0]
-    assert "mean validation loss" not in heads(page, "How the search went")
+    assert "mean validation loss" not in heads(page, "Every trial")
     assert study.metric_names == ["underfit: training loss", "overfit: validation − training loss"]
 
 
