@@ -24,7 +24,7 @@ from l2tune.report.comparison_files import write_comparison
 from l2tune.report.dashboard import publish
 from l2tune.tradeoff import Tradeoff
 
-FIGURES = {"tradeoff", "gap", "bias", "learning", "weights", "network"}
+FIGURES = {"tradeoff", "gap", "bias_variance", "learning", "weights", "network", "replay"}
 
 
 @pytest.fixture(scope="module")
