@@ -155,7 +155,7 @@ def _gain(t: Estimates, found: Sequence[Finding]) -> Fact:
     at = "" if t.gain_lambda == t.best_lambda else f" at λ = {format_lambda(t.gain_lambda or 0.0)}"
     before, after = scores("", both.validation, t.metric)[0].cells
     values = f"{before} → {after}{unit_of_value(t.metric)}{at}"
-    test = f"{p_value(t.gain.p_value)}, paired by {count(t.gain.folds, 'fold')}"
+    test = f"{p_value(t.gain.p_value)}, {count(t.gain.folds, 'fold')}"
     match proven:
         case "better":
             return Fact(title, f"{_by(t, both.validation[0])}, and real", f"{values}; {test}")

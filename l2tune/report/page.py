@@ -54,7 +54,7 @@ class FigurePart:
     def data(self) -> Markup:
         """The figure as JSON that can stand in a page's script."""
         shown = _rounded(json.loads(self.figure.to_json()))
-        for name in ("template", "width", "height"):  # the page has a say in them
+        for name in ("template", "width"):  # the page has its own
             shown["layout"].pop(name, None)
         text = json.dumps(shown, separators=(",", ":"), allow_nan=False)
         return Markup(text.replace("<", "\\u003c"))  # in a script, `<!--` means something even as JSON

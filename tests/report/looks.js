@@ -2,7 +2,8 @@
 (() => {
   const LEAST = 2; // px that two boxes may share: rounding
 
-  const visible = element => element.checkVisibility({checkOpacity: true, checkVisibilityCSS: true});
+  const visible = element => element.checkVisibility({checkOpacity: true, checkVisibilityCSS: true})
+    && getComputedStyle(element).clipPath === "none";
 
   // A part of a box that its scrolling parents show.
   function clipped(box, element) {
@@ -34,7 +35,7 @@
     for (const text of document.querySelectorAll("svg text")) {
       if (!text.textContent.trim() || !visible(text)) continue;
       const box = text.getBoundingClientRect();
-      const inset = 0.12 * Math.min(box.height, box.width);
+      const inset = 0.18 * Math.min(box.height, box.width);
       found.push({
         text: text.textContent.trim(), element: text, of: text.closest(".figure"),
         box: {left: box.left + inset / 2, right: box.right - inset / 2, top: box.top + inset, bottom: box.bottom - inset},

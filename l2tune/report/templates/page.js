@@ -1,64 +1,36 @@
 "use strict";
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const narrow = matchMedia("(max-width: 599px)");
   const coarse = matchMedia("(pointer: coarse)");
-  const PAPER = {wide: 700, narrow: 508, height: 0.62}; // px on A4, and a share of the height on a screen
-  const READABLE = 5.2; // a little above 4.5: texts also lie on shaded grounds
-
-  // colours ------------------------------------------------------------------------------------------------------
-  const probe = document.createElement("i");
-  probe.hidden = true;
-  document.body.append(probe);
-  const channels = color => {
-    probe.style.color = "";
-    probe.style.color = color;
-    return (getComputedStyle(probe).color.match(/[\d.]+/g) || [0, 0, 0]).slice(0, 3).map(Number);
-  };
-  const luminance = color => color
-    .map(part => part / 255)
-    .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
-  const contrast = (one, other) => {
-    const [low, high] = [luminance(one), luminance(other)].sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
-  };
-  const readable = (color, ground, ink) => {
-    const [from, to] = [channels(color), channels(ink)];
-    for (let share = 0; share < 1; share += 0.1) {
-      const mixed = from.map((part, place) => Math.round(part + share * (to[place] - part)));
-      if (contrast(mixed, channels(ground)) >= READABLE) return `rgb(${mixed})`;
-    }
-    return ink;
-  };
-  const recolor = (part, ground, ink) => {
-    for (const [name, value] of Object.entries(part || {})) {
-      if (value === null || typeof value !== "object") continue;
-      if (/font$/.test(name) && typeof value.color === "string") value.color = readable(value.color, ground, ink);
-      recolor(value, ground, ink);
-    }
-  };
+  const PAPER = {zoom: 0.64, wide: 700, half: 338}; // of page.css, and px between the margins of A4
 
   // figures ------------------------------------------------------------------------------------------------------
   const holders = [...document.querySelectorAll(".figure")];
   const stored = new Map(holders.map(holder => [holder, document.getElementById(`${holder.id}-data`).textContent]));
   const shown = new Map();
 
+  const merged = (one, other) => {
+    if (other === null || typeof other !== "object" || Array.isArray(other)) return other;
+    const all = {...(one || {})};
+    for (const [name, value] of Object.entries(other)) all[name] = merged(all[name], value);
+    return all;
+  };
+
   function draw(holder, printed = false) {
     const figure = JSON.parse(stored.get(holder));
-    const frame = (figure.frames || [])[shown.get(holder) ?? (figure.frames || []).length - 1];
-    const data = (frame && frame.data) || figure.data;
-    const layout = {...figure.layout, ...(frame && frame.layout)};
-    const [ground, ink] = dark.matches && !printed ? ["#14161a", "#e0e2e5"] : ["#ffffff", "#33363c"];
-    layout.font = {...layout.font, color: ink, size: printed ? 10 : innerWidth < 640 ? 11 : 13};
-    recolor(layout, ground, ink);
-    data.forEach(trace => recolor(trace, ground, ink));
-    if (printed) {
-      layout.width = holder.closest(".part") ? PAPER.narrow : PAPER.wide;
-      layout.height = PAPER.height * parseFloat(holder.style.getPropertyValue("--height"));
-    } else if (coarse.matches) layout.dragmode = false; // a finger scrolls the page
+    const frames = figure.frames || [];
+    const frame = frames[shown.get(holder) ?? frames.length - 1];
+    let layout = merged(figure.layout, (frame && frame.layout) || {});
+    const half = printed && holder.closest(".part") !== null;
+    if (printed ? half : narrow.matches) layout = merged(layout, (layout.meta || {}).narrow || {});
+    layout.font = {...layout.font, color: dark.matches && !printed ? "#e2e4e7" : "#33363c"};
+    layout.height ??= parseFloat(holder.style.getPropertyValue("--height"));
+    holder.style.setProperty("--height", `${layout.height}px`);
+    if (printed) layout.width = (half ? PAPER.half : PAPER.wide) / PAPER.zoom;
+    if (coarse.matches) layout.dragmode = false; // a finger scrolls the page
     const how = {responsive: !printed, displayModeBar: false, scrollZoom: false};
-    if (printed) Plotly.purge(holder);
-    Plotly.react(holder, data, layout, how);
+    Plotly.react(holder, (frame && frame.data) || figure.data, layout, how);
     if (frame) document.getElementById(`${holder.id}-frame`).textContent = frame.name;
   }
   const drawAll = printed => holders.forEach(holder => draw(holder, printed));
@@ -70,12 +42,14 @@
       draw(holder);
     });
   }
+  const drawAnew = printed => {
+    holders.forEach(holder => Plotly.purge(holder)); // it keeps the size that it was first given
+    drawAll(printed);
+  };
   dark.addEventListener("change", () => drawAll(false));
-  addEventListener("beforeprint", () => drawAll(true));
-  addEventListener("afterprint", () => {
-    holders.forEach(holder => Plotly.purge(holder));
-    drawAll(false);
-  });
+  narrow.addEventListener("change", () => drawAnew(false));
+  addEventListener("beforeprint", () => drawAnew(true));
+  addEventListener("afterprint", () => drawAnew(false));
   drawAll(false);
 
   // copying ------------------------------------------------------------------------------------------------------
