@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from l2tune.analysis.code_to_paste import CodeToPaste, code_to_paste
 from l2tune.analysis.estimates import Estimates
 from l2tune.analysis.findings import findings
@@ -11,6 +9,7 @@ from l2tune.analysis.wording import count
 from l2tune.records.tables import StudyRecord
 from l2tune.report import page_tables
 from l2tune.report.again import again, known_trainer
+from l2tune.report.captions import CAPTIONS
 from l2tune.report.figures import FIGURES
 from l2tune.report.first_screen import first_screen
 from l2tune.report.labels import metric_title
@@ -25,7 +24,7 @@ def render(t: Estimates) -> str:
         Section("real", "Is it real?", findings=found),
         Section("sides", "Left and right of the best λ", figures=_of(figures, "gap", "bias_variance", "learning")),
         Section("network", "What λ does", figures=_of(figures, "weights", "network")),
-        Section("search", "How the search went", tables=[page_tables.search(t)]),
+        Section("search", "How the search went", figures=_of(figures, "replay"), tables=[page_tables.search(t)]),
         Section("numbers", "Every number", tables=[page_tables.by_strength(t), page_tables.by_fold(t)]),
     )
     return render_page(
@@ -49,6 +48,7 @@ _FIGURES = {
     "learning": ("Learning curves", 352),
     "weights": ("The weights", 352),
     "network": ("The network", 352),
+    "replay": ("Fit by fit", 480),
 }
 """Title of each, and its height in pixels."""
 
@@ -62,7 +62,7 @@ _NOTES = {
         "what they differ by (Yang et al., 2020; Domingos, 2000). The folds share training images, so the variance "
         "over entirely new images is larger than shown."
     ),
-    "learning": "Validation metric by epoch, mean over the folds done; grey is λ = 0, faint lines lack folds.",
+    "learning": "Validation metric by epoch, mean over the folds done; broken: λ = 0; faint lines lack folds.",
     "weights": "Mean over folds.",
     "network": "Mean over folds: lower input gradients mean a smoother network. On the test images.",
 }
@@ -74,7 +74,8 @@ def _figure(t: Estimates, name: str) -> FigurePart | None:
     if figure is None:
         return None
     title, height = _FIGURES[name]
-    return FigurePart(name, title, figure, _NOTES.get(name) or _tradeoff_note(t), height=height)
+    told = _tradeoff_note(t) if name == "tradeoff" else _NOTES.get(name) or (figure.layout.meta or {}).get("note", "")
+    return FigurePart(name, title, figure, told, CAPTIONS[name](t) if name in CAPTIONS else "", height)
 
 
 def _of(figures: dict[str, FigurePart], *names: str) -> list[FigurePart]:
@@ -82,12 +83,10 @@ def _of(figures: dict[str, FigurePart], *names: str) -> list[FigurePart]:
 
 
 def _tradeoff_note(t: Estimates) -> str:
-    training = ", training below," if t.strengths["train"].notna().any() else ""
-    grey = "" if t.baseline_value is None else "Grey: λ = 0 with one standard error. "
+    zero = "" if t.baseline_value is None else "Dotted: λ = 0. "
     return (
-        f"Expected validation metric over λ close up{training} with 95 % bands; points are folds. {grey}"
-        "Shaded: where the network overfits, is balanced (within one standard error of the best) and underfits. Where "
-        "a curve leaves the picture the network is far worse than at the best λ."
+        f"{zero}Shaded: where the network overfits, is balanced (within one standard error of the best) and underfits. "
+        "Where a curve leaves the picture the network is far worse than at the best λ."
     )
 
 
@@ -105,4 +104,9 @@ def _origin(record: StudyRecord) -> str:
     how = ("engine", "device", "precision", "threads", "side_by_side", "parameters")
     facts = {k: v for k, v in told.items() if k in how}
     facts |= {k: record.data[k] for k in ("name", "images", "shape", "fingerprint") if record.data.get(k) is not None}
-    return ". ".join(part for part in (versions, json.dumps(facts, ensure_ascii=False) if facts else "") if part)
+    known = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in facts.items())
+    return ". ".join(part for part in (versions, known) if part)
+
+
+def _plain(value: object) -> str:
+    return " × ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

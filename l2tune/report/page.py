@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from l2tune.analysis.finding import Finding
+from l2tune.report.colors import NAMES, on_dark, shade
 from l2tune.report.columns import Column
 from l2tune.terminal_text import one_line, printable
 
@@ -113,7 +114,21 @@ def render_page(template: str, *, sections: Sequence[Section], **parts: Any) -> 
     """
     made = _environment().get_template(template)
     parts["sections"] = [one for one in sections if one.findings or one.figures or one.tables]
-    return made.render(style=_text("templates/page.css"), script=_text("templates/page.js"), plotly=_plotly(), **parts)
+    return made.render(
+        dark=_on_dark(), style=_text("templates/page.css"), script=_text("templates/page.js"), plotly=_plotly(), **parts
+    )
+
+
+def _on_dark() -> Markup:
+    """What the figures' colours are on a dark page, as they stand in a figure's JSON."""
+    pairs = {color: on_dark(color) for color in NAMES}
+    pairs |= {_start(color): _start(lit) for color, lit in pairs.items()}
+    return Markup(json.dumps(pairs))
+
+
+def _start(color: str) -> str:
+    """`rgba(0,114,178,`, whatever the opacity."""
+    return shade(color, 1).removesuffix("1)")
 
 
 @cache

@@ -3,12 +3,14 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 599px)");
   const coarse = matchMedia("(pointer: coarse)");
-  const PAPER = {zoom: 0.64, wide: 700, half: 338}; // of page.css, and px between the margins of A4
+  const PAPER = {whole: 1060, half: 580}; // px between the margins of A4, as page.css zooms it
 
   // figures ------------------------------------------------------------------------------------------------------
   const holders = [...document.querySelectorAll(".figure")];
   const stored = new Map(holders.map(holder => [holder, document.getElementById(`${holder.id}-data`).textContent]));
   const shown = new Map();
+  const onDark = Object.entries(JSON.parse(document.getElementById("on-dark").textContent));
+  const lit = text => onDark.reduce((all, [color, lighter]) => all.replaceAll(color, lighter), text);
 
   const merged = (one, other) => {
     if (other === null || typeof other !== "object" || Array.isArray(other)) return other;
@@ -18,20 +20,25 @@
   };
 
   function draw(holder, printed = false) {
-    const figure = JSON.parse(stored.get(holder));
+    const isDark = dark.matches && !printed;
+    const figure = JSON.parse(isDark ? lit(stored.get(holder)) : stored.get(holder));
     const frames = figure.frames || [];
     const frame = frames[shown.get(holder) ?? frames.length - 1];
+    const data = figure.data.map((trace, place) => ({...trace, ...(frame ? frame.data[place] : {})}));
     let layout = merged(figure.layout, (frame && frame.layout) || {});
     const half = printed && holder.closest(".part") !== null;
     if (printed ? half : narrow.matches) layout = merged(layout, (layout.meta || {}).narrow || {});
-    layout.font = {...layout.font, color: dark.matches && !printed ? "#e2e4e7" : "#33363c"};
+    layout.font = {...layout.font, color: isDark ? "#e2e4e7" : "#33363c"};
     layout.height ??= parseFloat(holder.style.getPropertyValue("--height"));
     holder.style.setProperty("--height", `${layout.height}px`);
-    if (printed) layout.width = (half ? PAPER.half : PAPER.wide) / PAPER.zoom;
+    if (printed) layout.width = half ? PAPER.half : PAPER.whole;
     if (coarse.matches) layout.dragmode = false; // a finger scrolls the page
     const how = {responsive: !printed, displayModeBar: false, scrollZoom: false};
-    Plotly.react(holder, (frame && frame.data) || figure.data, layout, how);
-    if (frame) document.getElementById(`${holder.id}-frame`).textContent = frame.name;
+    Plotly.react(holder, data, layout, how);
+    if (frame) {
+      document.getElementById(`${holder.id}-frame`).textContent = `${frame.name}: ${frame.layout.meta.says}`;
+      document.querySelector(`[data-frames=${holder.id}]`).ariaValueText = frame.name;
+    }
   }
   const drawAll = printed => holders.forEach(holder => draw(holder, printed));
 
