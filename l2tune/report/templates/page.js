@@ -20,6 +20,7 @@
   };
 
   function draw(holder, printed = false) {
+    if (!holder.checkVisibility()) return; // not on paper
     const isDark = dark.matches && !printed;
     const figure = JSON.parse(isDark ? lit(stored.get(holder)) : stored.get(holder));
     const frames = figure.frames || [];
@@ -36,7 +37,7 @@
     const how = {responsive: !printed, displayModeBar: false, scrollZoom: false};
     Plotly.react(holder, data, layout, how);
     if (frame) {
-      document.getElementById(`${holder.id}-frame`).textContent = `${frame.name}: ${frame.layout.meta.says}`;
+      document.getElementById(`${holder.id}-frame`).textContent = frame.layout.meta.says;
       document.querySelector(`[data-frames=${holder.id}]`).ariaValueText = frame.name;
     }
   }
