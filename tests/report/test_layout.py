@@ -98,6 +98,15 @@ def opened(browser: Browser, pages: Callable[[str], str], tmp_path: Path) -> Ite
     assert said == []
 
 
+def until(page: Page, condition: str) -> None:
+    """Wait until it holds; Playwright's own waiting would evaluate text, which the page's policy forbids."""
+    for _ in range(100):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(condition)
+
+
 @pytest.mark.parametrize("widths", [(1280, 800), (390,)], ids=["desk", "phone"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_texts_keep_apart_and_stand_out(opened: Callable[..., Page], kind: str, widths: tuple[int, ...]) -> None:
@@ -105,16 +114,14 @@ def test_texts_keep_apart_and_stand_out(opened: Callable[..., Page], kind: str, 
     for width in widths:
         if width != widths[0]:
             page.set_viewport_size({"width": width, "height": 800})
-            page.wait_for_function(
-                "[...document.querySelectorAll('.figure')].every(e => e._fullLayout.width === e.clientWidth)"
-            )
+            until(page, "[...document.querySelectorAll('.figure')].every(e => e._fullLayout.width === e.clientWidth)")
         assert page.evaluate("looks.texts()") > 50, "so that this tests something"
         assert page.evaluate("looks.overlaps()") == []
         assert page.evaluate("looks.faint(4.5)") == []
         assert page.evaluate("looks.outside()") == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("getComputedStyle(document.body).backgroundColor !== 'rgb(255, 255, 255)'")
+    until(page, "getComputedStyle(document.body).backgroundColor !== 'rgb(255, 255, 255)'")
     assert page.evaluate("looks.faint(4.5)") == []
 
 
