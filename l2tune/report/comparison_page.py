@@ -19,7 +19,7 @@ from l2tune.report import comparison_figures as curves
 from l2tune.report import comparison_weights_figures as weights
 from l2tune.report.again import Again, again, is_search, known_settings
 from l2tune.report.columns import Column, differences, numbers, rounded, scores, words
-from l2tune.report.first_screen import FirstScreen
+from l2tune.report.first_screen import FirstScreen, without_lead
 from l2tune.report.labels import UNKNOWN, metric_name, metric_title, strengths_column
 from l2tune.report.page import Fact, FigurePart, Section, TablePart, render_page
 from l2tune.settings import DEFAULT_L1_RATIO, build
@@ -110,7 +110,7 @@ _SIZE = "Networks trained on all training images, at λ_best (filled) and λ_1se
 
 
 _LEADS = {
-    "none-better": "No form is measurably better",
+    "none-better": "No form is measurably better than another",
     "some-better": "Some forms are measurably better",
     "none-yet": "No form can be named yet",
     "only-one": "Nothing to compare with yet",
@@ -124,7 +124,8 @@ def _first_screen(c: Comparison, found: Sequence[Finding]) -> FirstScreen:
     answer = next(finding for finding in found if finding.part == "answer")
     facts = tuple(_facts(c))
     if answer.kind in _LEADS:
-        return FirstScreen(_LEADS[answer.kind], text=answer.text, facts=facts)
+        lead = _LEADS[answer.kind]
+        return FirstScreen(lead, text=without_lead(answer.text, lead), facts=facts)
     [winner] = {str(row["better"]) for row in c.pairs.to_dict("records") if row["choice"] == "best" and row["better"]}
     title = form_title(winner)
     return FirstScreen(

@@ -77,7 +77,8 @@ def first_screen(t: Estimates, found: Sequence[Finding]) -> FirstScreen:
     if answer.kind in _WITHOUT_A_VALUE:
         text = " ".join(finding.text for finding in found if finding.part in ("answer", "shape"))
         known = [_score(t)] if answer.kind == "nothing-learned" else []
-        return FirstScreen(_WITHOUT_A_VALUE[answer.kind], text=text, facts=known)
+        lead = _WITHOUT_A_VALUE[answer.kind]
+        return FirstScreen(lead, text=without_lead(text, lead), facts=known)
     lead = _LEADS[answer.kind]
     if not t.complete and answer.kind in ("best", "unproven"):
         lead = "So far the best is"
@@ -86,6 +87,16 @@ def first_screen(t: Estimates, found: Sequence[Finding]) -> FirstScreen:
     code = f"{name}={value}" if listing is None else listing.with_import.text
     code, facts = "" if "∞" in code else code, tuple(_facts(t, found))
     return FirstScreen(lead, name, value, text, code, facts, sure=proof(t) == "better" and answer.kind == "best")
+
+
+def without_lead(text: str, lead: str) -> str:
+    """A finding's text below a lead that says its beginning already.
+
+    >>> without_lead("Every fit diverged, at 12 strengths.", "Every fit diverged")
+    'At 12 strengths.'
+    """
+    rest = text.removeprefix(lead).lstrip(" ,.:")
+    return rest[:1].upper() + rest[1:]
 
 
 def _strength(t: Estimates) -> tuple[str, str, str]:
