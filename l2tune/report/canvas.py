@@ -169,7 +169,8 @@ class Canvas:
             for row in range(1, self.rows + 1):
                 self.figure.add_shape(line | {"yref": f"{_axis('y', row)} domain", "y0": 0, "y1": 1})
             above = {"yref": "paper", "yanchor": 1, "ysizemode": "pixel", "y0": 0, "y1": self._top + height}
-            self.figure.add_shape(line | above)
+            if place.reached:
+                self.figure.add_shape(line | above)
             self._text(
                 "<br>".join(map(for_plotly, name.splitlines())),
                 x=math.log10(strength),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 
 
@@ -24,16 +24,24 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A row, 0 the lowest, and on which side of its line the text stands."""
+    """Where a text stands.
+
+    Attributes:
+        row: 0 is the lowest.
+        grows_left: On which side of its line.
+        reached: Whether its line reaches up to it; one that would cross another text ends below all of them.
+    """
 
     row: int
     grows_left: bool
+    reached: bool = True
 
 
 def in_rows(labels: Sequence[Label], room_left: float, room_right: float) -> list[Place]:
     """A row of its own for each text, so that none is cut off and none is crossed by the line of another.
 
-    A line reaches from below up to its own text, through the rows below it. What fits on an axis fits on a wider one.
+    A line reaches from below up to its own text, through the rows below it, if it can. What fits on an axis fits on a
+    wider one.
 
     Args:
         labels: A few.
@@ -41,26 +49,30 @@ def in_rows(labels: Sequence[Label], room_left: float, room_right: float) -> lis
         room_right: Pixels from the axis' left end to where no text may be any more.
     """
 
-    def faults(places: Sequence[Place]) -> tuple[float, int]:
-        spans = [
-            (label.at - label.width, label.at) if place.grows_left else (label.at, label.at + label.width)
-            for label, place in zip(labels, places, strict=True)
-        ]
-        cut = sum(max(0.0, -room_left - start) + max(0.0, end - room_right) for start, end in spans)
-        crossed = sum(
-            places[other].row < place.row and spans[other][0] < label.at < spans[other][1]
-            for label, place in zip(labels, places, strict=True)
-            for other in range(len(labels))
-            if places[other] is not place
+    def crosses(places: Sequence[Place], index: int) -> bool:
+        """Whether its line runs through a text of a lower row."""
+        spans = (
+            _span(label, place) for label, place in zip(labels, places, strict=True) if place.row < places[index].row
         )
-        return cut, crossed
+        return any(start < labels[index].at < end for start, end in spans)
+
+    def faults(places: Sequence[Place]) -> tuple[float, int]:
+        spans = [_span(label, place) for label, place in zip(labels, places, strict=True)]
+        cut = sum(max(0.0, -room_left - start) + max(0.0, end - room_right) for start, end in spans)
+        return cut, sum(crosses(places, index) for index in range(len(places)))
 
     ways = (
         [Place(row, left) for row, left in zip(rows, sides, strict=True)]
         for sides in product((False, True), repeat=len(labels))
         for rows in permutations(range(len(labels)))
     )
-    return min(ways, key=faults)
+    best = min(ways, key=faults)
+    return [replace(place, reached=not crosses(best, index)) for index, place in enumerate(best)]
+
+
+def _span(label: Label, place: Place) -> tuple[float, float]:
+    """Both ends of its text."""
+    return (label.at - label.width, label.at) if place.grows_left else (label.at, label.at + label.width)
 
 
 def spread_out(centers: Sequence[float], widths: Sequence[float]) -> list[float]:

@@ -64,6 +64,7 @@ def test_all_figures_are_drawn_without_a_word_on_the_console(browser: Browser, r
 def test_hovering_over_a_point_names_its_fold(browser: Browser, report: str) -> None:
     page, _ = opened(browser, report)
     points = page.locator("#tradeoff .subplot.xy .points path")
+    page.locator("#tradeoff .nsewdrag").first.scroll_into_view_if_needed()
     box = points.nth(2).bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
