@@ -36,7 +36,7 @@ app = App(
     ),
 )
 for _name, _help in {
-    "search": "Search the best λ by cross-validation; write results.json, trials.csv and report.html.",
+    "search": "Search the best λ by cross-validation; write results.json, trials.csv, curve.csv and report.html.",
     "compare": "Search the best λ for several forms of the penalty, and show them side by side.",
     "worker": "Join a running search, and train for it until its answer is settled.",
     "layers": "List a network's parameters: which ones λ acts on, and how strongly.",

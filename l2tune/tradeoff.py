@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from l2tune.objectives.cross_validation import CrossValidationObjective
+    from l2tune.report.sentence import SentenceFormat
 
 FigureName = Literal["tradeoff", "gap", "bias_variance", "learning", "weights", "network", "replay"]
 
@@ -40,7 +41,7 @@ class Tradeoff(Estimates):
         print(tradeoff.verdict)
         tradeoff.report("runs/mine")
 
-    The last line writes `report.html`, `results.json` and `trials.csv`.
+    The last line writes `report.html`, `results.json`, `trials.csv` and `curve.csv`.
     """
 
     @classmethod
@@ -121,14 +122,35 @@ class Tradeoff(Estimates):
             raise UserError("has not recorded what this figure shows", f"study {self.record.name!r}, plot {figure!r}")
         return drawn
 
+    def sentence(self, format: SentenceFormat = "text") -> str:
+        """The result for a paper: how λ was chosen, λ_best with its interval, the score, the gain and its test, λ_1se.
+
+        What keeps the answer from being final is said, too.
+
+        Args:
+            format: `text`; `md`, Markdown; `tex`, LaTeX, which cites Nadeau and Bengio (2003) as
+                `nadeau2003inference` (`sentence.tex` of a report has the entry).
+
+        Raises:
+            UserError: It is none of these.
+        """
+        from l2tune.report.sentence import sentence
+
+        return sentence(self, format)
+
     def report(self, folder: str | Path, formats: Sequence[str] = ("html", "json", "csv")) -> list[Path]:
-        """Write `report.html`, `results.json`, `trials.csv` and, if asked, `curve.png` (format `png`).
+        """Write the files of a report.
+
+        Args:
+            formats: `html`: `report.html`; `json`: `results.json`; `csv`: `trials.csv`, and `curve.csv` where there is
+                a curve; `svg` and `png`: a picture of each figure, named as in `plot`; `md` and `tex`: `sentence.md`
+                and `sentence.tex`, as in `sentence`.
 
         Returns:
             Their paths.
 
         Raises:
-            UserError: An unknown format, or no browser to draw the PNG.
+            UserError: An unknown format; for pictures also nothing to draw, or no browser that draws them.
             OSError: A file cannot be written; the old one is left.
         """
         from l2tune.report.files import write

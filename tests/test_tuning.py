@@ -244,7 +244,8 @@ def test_a_second_call_goes_on_with_what_is_stored(tmp_path: Path, asked: list[d
     found = tune(fit, folds=2, storage=tmp_path / "s.db", trials=3, report=tmp_path / "out")
     assert len(asked) == before, "all trials are done"
     assert found.study.study_name == "fit"
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "results.json", "trials.csv"}
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"report.html", "results.json", "trials.csv", "curve.csv"}
     own = optuna.create_study()
     assert tune(fit, folds=2, study=own, trials=2).study is own
     with pytest.raises(UserError, match="begun otherwise: folds was 2, now 3"):

@@ -70,7 +70,7 @@ def paste(record: StudyRecord, strength: float) -> str:
     if has_own_number(record) and record.parameter.scale.name != "weight_decay":
         return f"{record.parameter.name}={own_numbers([strength], record)[strength]}"
     if not record.decays:
-        return f"{_absolute(record)} by a proximal step after each step{_optimizer(record).replace(' in ', ' of ')}"
+        return f"{absolute_term(record)} by a proximal step after each step{_optimizer(record).replace(' in ', ' of ')}"
     where = _optimizer(record) if record.trained_by == "l2tune" else ""
     if where and not acts_on_all(record):
         where = f" {where_it_acts(record)},{where}"
@@ -88,7 +88,7 @@ def where_it_acts(record: StudyRecord) -> str:
     return f"on the penalized weights{times}, 0 on the rest"
 
 
-def _absolute(record: StudyRecord) -> str:
+def absolute_term(record: StudyRecord) -> str:
     """`λ Σ |w|`, or the elastic net's term."""
     if record.form == "l1":
         return "λ Σ |w|"

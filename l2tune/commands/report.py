@@ -18,8 +18,13 @@ def report_command(
     scale: OwnScale = None,
     out: Annotated[str | None, Parameter(help="Folder for the results (default: runs/STUDY)")] = None,
     format: Annotated[
-        tuple[Literal["html", "png", "json", "csv"], ...],
-        Parameter(help="What to write; png needs Chromium or Chrome", consume_multiple=True, negative=()),
+        tuple[Literal["html", "json", "csv", "svg", "png", "md", "tex"], ...],
+        Parameter(
+            help="What to write: the page, the numbers, trials and curve, a picture of each figure (svg and png need "
+            "l2tune[png] and Chromium or Chrome), the result in a sentence for a paper (Markdown, LaTeX)",
+            consume_multiple=True,
+            negative=(),
+        ),
     ] = ("html", "json", "csv"),
 ) -> None:
     """Write a study's or a comparison's results again, from its storage alone. Nothing is trained."""
@@ -37,7 +42,8 @@ def report_command(
 
     opened = open_storage(storage, must_exist=True)
     if is_comparison(opened, study):
-        given = {"--parameter": parameter, "--scale": scale, "--format png": "png" in format or None}
+        given: dict[str, object] = {"--parameter": parameter, "--scale": scale}
+        given |= {f"--format {name}": name for name in format if name not in ("html", "json", "csv")}
         idle = next((name for name, value in given.items() if value is not None), None)
         if idle:
             raise UserError("is for one study, and this is a comparison of several", idle, "leave it out")

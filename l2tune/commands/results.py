@@ -144,8 +144,8 @@ def print_verdict(tradeoff: Tradeoff | None, folder: str | None = None) -> None:
         print(printable(f"\nReport: {Path(folder) / 'report.html'}"))
 
 
-def print_json(content: bytes | None, of: str) -> None:
-    """JSON on standard output, in UTF-8 whatever the terminal's encoding.
+def print_bytes(content: bytes | None, of: str) -> None:
+    """What scripts and papers read, JSON or a sentence: in UTF-8 whatever the terminal's encoding.
 
     Raises:
         UserError: There is none yet.

@@ -49,7 +49,7 @@ def search_command(
     tracker: Trackers = (),
     **given: Any,
 ) -> None:
-    """Search the best λ by cross-validation; write results.json, trials.csv and report.html.
+    """Search the best λ by cross-validation; write results.json, trials.csv, curve.csv and report.html.
 
     A bare `l2tune search` searches λ for SimpleCNN on real handwritten digits. Running it again goes on with the same
     study. Examples:

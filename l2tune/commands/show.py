@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -17,12 +17,16 @@ def show_command(
     parameter: OwnParameter = None,
     scale: OwnScale = None,
     as_json: AsJson = False,
+    sentence: Annotated[
+        Literal["text", "md", "tex"] | None,
+        Parameter(help="Print only the result for a paper: as text, Markdown or LaTeX"),
+    ] = None,
 ) -> None:
     """Print a study's verdict and curve, or a comparison's forms side by side. Nothing is trained or written.
 
     JSON is what `l2tune report` writes into `results.json`, or `compare.json`.
     """
-    from l2tune.commands.results import analysed, print_comparison, print_json, print_verdict
+    from l2tune.commands.results import analysed, print_bytes, print_comparison, print_verdict
     from l2tune.errors import UserError
     from l2tune.records.comparison import is_comparison
     from l2tune.records.observations import observations
@@ -30,16 +34,19 @@ def show_command(
     from l2tune.search.storage import load_study, open_storage
     from l2tune.tradeoff import Tradeoff
 
+    if as_json and sentence is not None:
+        raise UserError("was given beside --json", f"--sentence {sentence}", "give one of them")
     opened = open_storage(storage, must_exist=True)
     if is_comparison(opened, study):
-        if parameter is not None or scale is not None:
-            where = "--scale" if parameter is None else "--parameter"
-            raise UserError("is for one study, and this is a comparison of several", where, "leave it out")
+        given = {"--parameter": parameter, "--scale": scale, f"--sentence {sentence}": sentence}
+        idle = next((name for name, value in given.items() if value is not None), None)
+        if idle:
+            raise UserError("is for one study, and this is a comparison of several", idle, "leave it out")
         compared = analysed(opened, study)
         if as_json:
             from l2tune.report.comparison_files import comparison_json
 
-            print_json(None if compared is None else comparison_json(compared), f"comparison {study!r}")
+            print_bytes(None if compared is None else comparison_json(compared), f"comparison {study!r}")
         else:
             print_comparison(compared)
         return
@@ -49,6 +56,9 @@ def show_command(
     if as_json:
         from l2tune.report.tables import results_json
 
-        print_json(None if tradeoff is None else results_json(tradeoff), f"study {study!r}")
+        print_bytes(None if tradeoff is None else results_json(tradeoff), f"study {study!r}")
+    elif sentence is not None:
+        text = None if tradeoff is None else f"{tradeoff.sentence(sentence)}\n".encode("utf-8", "backslashreplace")
+        print_bytes(text, f"study {study!r}")
     else:
         print_verdict(tradeoff)

@@ -6,7 +6,7 @@
 | `epochs` | trial, fold and epoch: the learning curves |
 | `trials` | trial |
 | `strengths` | λ: means over its folds, as `Estimates.strengths` has them |
-| `curve` | λ of a fine grid: the expected cost with its 95 % interval |
+| `curve` | λ of a fine grid: the expected score of validation with its 95 % band; `curve.csv` of a report, too |
 | `layers` | trial, fold and layer: weights, their norm, and how many are zero |
 | `predictions` | trial: bias and variance of its folds' predictions |
 | `refits` | final network |
@@ -24,13 +24,13 @@ import numpy as np
 import pandas as pd
 
 from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.wording import has_own_number
 from l2tune.errors import UserError
 from l2tune.report.tables import trials_table
 
 Format = Literal["csv", "parquet"]
 
 _GRID = 241
-_NORMAL_975 = 1.959964
 
 
 def tables(t: Estimates) -> dict[str, pd.DataFrame]:
@@ -50,21 +50,26 @@ def tables(t: Estimates) -> dict[str, pd.DataFrame]:
 
 
 def curve_table(t: Estimates) -> pd.DataFrame:
-    """The fitted curve: `lambda`, expected `cost`, its `standard_error`, and `low` and `high` of a 95 % interval.
+    """The fitted curve, in scores of the metric; no rows where there is none.
 
-    No rows where there is no curve.
+    Columns: `lambda`, the study's own number if its name or scale is another, the expected `validation` score, its
+    `standard_error` with the luck of the folds (as that of a cross-validation has it), and `low` and `high` of its 95 %
+    credible band without that luck, as figures show it.
     """
     if t.curve is None or not len(t.record.observations.tried):
-        return pd.DataFrame(columns=["lambda", "cost", "standard_error", "low", "high"])
+        return pd.DataFrame(columns=["lambda", "validation", "standard_error", "low", "high"])
     strengths = np.geomspace(t.curve.low, t.curve.high, _GRID)
-    mean, error = t.curve.mean(strengths), t.curve.standard_error(strengths)
+    ends = [t.metric.score(end) for end in t.curve.band_of(strengths)]
+    parameter = t.record.parameter
+    own = {} if not has_own_number(t.record) else {parameter.name: [*map(parameter.scale.from_lambda, strengths)]}
     return pd.DataFrame(
-        {
-            "lambda": strengths,
-            "cost": mean,
-            "standard_error": error,
-            "low": mean - _NORMAL_975 * error,
-            "high": mean + _NORMAL_975 * error,
+        {"lambda": strengths}
+        | own
+        | {
+            "validation": t.metric.score(t.curve.mean(strengths)),
+            "standard_error": t.curve.standard_error(strengths),
+            "low": np.minimum(*ends),
+            "high": np.maximum(*ends),
         }
     )
 

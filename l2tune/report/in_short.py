@@ -21,7 +21,7 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 240, 56, 36
 def in_five_lines(t: Estimates) -> str:
     """Of which study, λ_best and λ_1se, the score there, and what regularizing gained."""
     record, metric = t.record, t.metric
-    lines = [f"Tradeoff of study {record.name!r}: {metric.name}, {record.folds} folds, {_fits(t)} fits"]
+    lines = [f"Tradeoff of study {record.name!r}: {metric.name}, {record.folds} folds, {trained_fits(t)} fits"]
     if t.curve is None or not len(record.observations.tried):
         return one_line(lines[0]) + "\n" + one_line(f"  {verdict(t)}")
     low, high = t.interval
@@ -122,7 +122,8 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor">{html.escape(text)}</text>'
 
 
-def _fits(t: Estimates) -> int:
+def trained_fits(t: Estimates) -> int:
+    """How many fits were trained to their end; those that other trials or studies lent are left out."""
     fits = t.record.fits
     return int((~fits["reused"] & ~fits["truncated"]).sum())
 

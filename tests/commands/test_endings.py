@@ -144,7 +144,7 @@ def test_a_signal_ends_a_search_in_good_order(
     errors = capfd.readouterr().err
     assert f"\n{word}; " in errors
     assert "Traceback" not in errors
-    assert left_in(folder) == ["report.html", "results.json", "trials.csv"]
+    assert left_in(folder) == ["curve.csv", "report.html", "results.json", "trials.csv"]
     states = [trial.state for trial in study_in(folder).trials]
     assert TrialState.RUNNING not in states
     assert TrialState.WAITING in states, "what was in training is queued again"

@@ -47,7 +47,7 @@ def shown(page: str) -> str:
 
 def test_all_formats_are_written(tradeoff: Tradeoff, tmp_path: Path) -> None:
     paths = tradeoff.report(tmp_path / "runs/x")
-    assert [path.name for path in paths] == ["report.html", "results.json", "trials.csv"]
+    assert [path.name for path in paths] == ["report.html", "results.json", "trials.csv", "curve.csv"]
     assert len(pd.read_csv(tmp_path / "runs/x/trials.csv")) == 5 * len(tradeoff.strengths)
     with pytest.raises(UserError, match="'pdf' is no format"):
         tradeoff.report(tmp_path / "other", formats=["html", "pdf"])
