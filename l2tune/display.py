@@ -64,6 +64,21 @@ class Display:
         self._sections[part] = [self.cut(line) if isinstance(line, str) else line for line in lines]
         self._area.update(Group(*(line for section in self._sections.values() for line in section)), refresh=True)
 
+    def put(self, lines: Sequence[RenderableType]) -> None:
+        """Print lines that stay, as they are."""
+        for line in lines:
+            self._console.print(self.cut(line) if isinstance(line, str) else line, soft_wrap=not self.live)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows."""
+        return self._console.size
+
+    @property
+    def ascii_only(self) -> bool:
+        """Whether only ASCII signs can be shown."""
+        return not self._console.encoding.lower().startswith("utf")
+
     def cut(self, line: str) -> Text:
         """The line as one that does not wrap."""
         return Text(self.shown(line), no_wrap=True, overflow="ellipsis")

@@ -132,10 +132,16 @@ def print_verdict(tradeoff: Tradeoff | None, folder: str | None = None) -> None:
     if tradeoff is None:
         print("No fold has been scored yet, so there is nothing to tell.")
         return
-    from l2tune.analysis.code_to_paste import code_to_paste
-    from l2tune.report.terminal import render
+    from rich.console import Console
 
-    sys.stdout.write(printable(render(tradeoff)))
+    from l2tune.analysis.code_to_paste import code_to_paste
+    from l2tune.report.terminal import render_styled
+
+    shown = render_styled(tradeoff)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(shown, soft_wrap=True, end="")
+    else:
+        sys.stdout.write(shown.plain)
     code = code_to_paste(tradeoff.record, tradeoff.best_lambda) if tradeoff.curve is not None else None
     if code is not None:
         listing = "".join(f"    {line}\n" for line in code.with_import.text.splitlines())

@@ -13,10 +13,14 @@ from l2tune.errors import UserError
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
+    from rich.console import RenderableType
 
     from l2tune.commands.following import Follower
     from l2tune.display import Display
 
+
+_BEFORE = 3
+"""Trials that had ended before, told to who looks on."""
 
 CTRL_C = 130
 """It is how a watch ends; other signals end it as they end other commands."""
@@ -30,7 +34,7 @@ def watch_command(
     once: Annotated[bool, Parameter(help="Print where it stands now, and end", negative=())] = False,
     interval: Annotated[float, Parameter(help="Seconds between two looks at the storage")] = 2.0,
 ) -> None:
-    """Show a running search live: what is in training, trials as they end, the best λ so far, and the time left.
+    """Show a running search live: the curve, who trains what, trials as they end, the best λ so far, the time left.
 
     Ends with the verdict's first line when the search is over, and where that is not known with Ctrl-C. The storage is
     only read. Examples:
@@ -53,11 +57,10 @@ def watch_command(
     if not studies_of(opened, study):
         load_study(opened, study)  # names those that there are
     display = Display(Console(highlight=False))
-    watching = Watching(opened, study, display)
+    watching = Watching(opened, study, display, before=_BEFORE if once or display.live else 0)
     if once:
         watching.look()
-        for line in watching.lines():
-            display.say(line)
+        display.put(watching.area())
         return
     with display:
         try:
@@ -103,10 +106,11 @@ class Watching:
 
     Args:
         name: Of the study or comparison.
+        before: So many trials that had ended before the first look are told, the latest ones of each study.
     """
 
-    def __init__(self, storage: BaseStorage, name: str, display: Display) -> None:
-        self._storage, self._name, self._display = storage, name, display
+    def __init__(self, storage: BaseStorage, name: str, display: Display, *, before: int = 0) -> None:
+        self._storage, self._name, self._display, self._before = storage, name, display, before
         self._followers: dict[str, Follower] = {}
         self._forms = 0
 
@@ -124,14 +128,14 @@ class Watching:
             raise KeyError(self._name)
         for part, study in found.items():
             if part not in self._followers:
-                self._followers[part] = Follower(Telling(study), self._display, part=part)
+                self._followers[part] = Follower(Telling(study), self._display, part=part, before=self._before)
         self._forms = forms_of(found) or self._forms
         for follower in self._followers.values():
             follower.poll()
 
-    def lines(self) -> list[str]:
-        """What is going on."""
-        return [line for follower in self._followers.values() for line in follower.lines()]
+    def area(self) -> list[RenderableType]:
+        """What is going on, line by line."""
+        return [line for follower in self._followers.values() for line in follower.area()]
 
     def forget(self) -> None:
         """Find the studies anew at the next look."""

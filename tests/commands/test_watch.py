@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 from optuna.trial import TrialState
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from l2tune.commands import watch as command
 from l2tune.commands.following import Follower
@@ -48,10 +48,20 @@ class Clock:
         return self.seconds
 
 
-def display_of(*, terminal: bool = False, width: int = 80, encoding: str = "utf-8") -> tuple[Display, io.TextIOWrapper]:
+def display_of(
+    *, terminal: bool = False, width: int = 80, height: int = 24, encoding: str = "utf-8"
+) -> tuple[Display, io.TextIOWrapper]:
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
-    console = Console(file=stream, force_terminal=terminal, width=width, height=24, highlight=False)
+    console = Console(file=stream, force_terminal=terminal, width=width, height=height, highlight=False)
     return Display(console), stream
+
+
+def shown(lines: Sequence[RenderableType]) -> list[str]:
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+    with console.capture() as captured:
+        for line in lines:
+            console.print(line, markup=False)
+    return captured.get().splitlines()
 
 
 def text_of(stream: io.TextIOWrapper) -> str:
@@ -101,10 +111,10 @@ def test_running_and_finished_trials_are_shown_as_they_come(storage: str, make_s
     follower.poll()
     clock.seconds = 32
     follower.poll()
-    running = follower.lines()[:2]
+    running = [line for line in shown(follower.area()) if line.startswith("trial ")]
     assert running == [
-        "trial 2: λ 1.00e-3 (weight decay 2.00e-3), fold 3 of 5, heard of 2 s ago, process 1 on here",
-        "trial 3: λ 1.00e-2 (weight decay 2.00e-2), fold 1 of 5, not heard of for 32 s, process 2 on there",
+        "trial 2: λ 1.00e-3, fold 3 of 5, heard of 2 s ago, process 1 on here",
+        "trial 3: λ 1.00e-2, fold 1 of 5, not heard of for 32 s, process 2 on there",
     ]
     study.tell(trial, state=TrialState.PRUNED)
     follower.poll()
@@ -194,10 +204,16 @@ def test_once_prints_a_snapshot(storage: str, make_study: MakeStudy, capsys: pyt
     begin(study, 1e-3, 0)
     with pytest.raises(SystemExit):
         run("watch", "constructed", "--storage", storage, "--once")
-    first, why, rest = capsys.readouterr().out.splitlines()
-    assert first == "trial 4: λ 1.00e-3 (weight decay 2.00e-3), fold 2 of 5"
+    *ended, third = capsys.readouterr().out.splitlines()[:3]
+    assert [line.split(":")[0] for line in (*ended, third)] == ["trial 1", "trial 2", "trial 3"], "the last ones"
+    with pytest.raises(SystemExit):
+        run("watch", "constructed", "--storage", storage, "--once")
+    *_, empty, first, why, best, rest = capsys.readouterr().out.splitlines()
+    assert empty == ""
+    assert first == "trial 4: λ 1.00e-3, fold 2 of 5"
     assert why.startswith("λ 1.00e-3 ")
-    assert re.match(r"about .* left · 16 fits · best λ so far 1.00e-\d \(95 %: .* to .*\)", rest)
+    assert re.fullmatch(r"best λ so far 1.00e-\d \(95 %: .* to .*\)", best)
+    assert re.match(r"━+ +16 of about \d\d fits · about .* left", rest)
 
 
 def test_it_ends_with_the_verdict_when_the_search_is_over(
@@ -299,10 +315,26 @@ def test_live_lines_never_wrap(storage: str, make_study: MakeStudy, width: int) 
     with display:
         follower = Follower(Telling(study), display)
         follower.poll()
-        assert len(follower.lines()) == 3
+        assert [line.split(":")[0] for line in shown(follower.area()) if line.startswith("trial")] == ["trial 4"]
     drawn = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", text_of(stream))
     assert max(map(len, re.split(r"[\r\n]", drawn))) <= width
     assert "\x1b[31m" not in text_of(stream)
+
+
+@pytest.mark.parametrize(("height", "drawn"), [(24, True), (40, True), (12, False)])
+def test_the_curve_is_drawn_where_there_is_room(storage: str, make_study: MakeStudy, height: int, drawn: bool) -> None:
+    study = study_in(storage, make_study, 0.0, 1e-6, 1e-4, 1e-2)
+    begin(study, 1e-3, 0, worker=Worker(host="here", pid=1))
+    display, stream = display_of(terminal=True, height=height)
+    with display:
+        follower = Follower(Telling(study), display, before=2)
+        follower.poll()
+        lines = shown(follower.area())
+    assert len(lines) < height
+    assert any("├" in line and "●" in line for line in lines) == drawn
+    assert any("overfits" in line for line in lines) == drawn
+    ended = [line for line in text_of(stream).splitlines() if "over 5 folds" in line]
+    assert len(ended) == 2, "the latest of those that had ended before"
 
 
 def test_progress_tells_the_fit_and_the_time_left(
@@ -353,7 +385,7 @@ def test_a_part_of_a_comparison_says_which(storage: str, make_study: MakeStudy) 
     assert text_of(stream).startswith(
         "l2: trial 2: lambda 1.00e-3 (weight decay 2.00e-3): loss 0.5 nats over 5 folds - about "
     )
-    assert follower.lines()[0].startswith("l2: ")
+    assert shown(follower.area())[-2].startswith("l2: ")
 
 
 def test_comparisons_are_followed_together(

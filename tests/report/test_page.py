@@ -222,7 +222,7 @@ def test_little_is_known_and_nothing_else_is_said(drawn: str, make_valley: MakeS
     assert numbers == (drawn not in ("only the baseline", "all diverged"))
     assert ('<p class="value' in page) == numbers
     assert ('id="tradeoff"' in page) == numbers
-    assert ("|" in render_terminal(t, 80)) == numbers
+    assert ("│" in render_terminal(t, 80)) == numbers
     if drawn in ("no baseline", "one strength"):
         assert facts(page)["Gain over λ = 0"] == (
             "not known",
