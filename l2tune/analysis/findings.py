@@ -12,7 +12,7 @@ from l2tune.analysis.gain import gain
 from l2tune.analysis.naming import Naming
 from l2tune.analysis.shape import shape
 
-__all__ = ["Finding", "findings", "in_brief", "verdict"]
+__all__ = ["Finding", "findings", "in_brief", "in_parts", "verdict"]
 
 
 def findings(t: Estimates) -> Iterator[Finding]:
@@ -65,6 +65,11 @@ def verdict(t: Estimates) -> str:
 
 def in_brief(found: Sequence[Finding]) -> str:
     """The verdict: answer, shape, gain and the first two caveats."""
+    return " ".join(in_parts(found))
+
+
+def in_parts(found: Sequence[Finding]) -> list[str]:
+    """The verdict part by part, the answer first."""
     parts = [next((f.text for f in found if f.part == part), "") for part in ("answer", "shape", "gain")]
     parts += [f.text for f in found if f.part == "caveat"][:2]
-    return " ".join(part for part in parts if part)
+    return [part for part in parts if part]

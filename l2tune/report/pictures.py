@@ -15,8 +15,11 @@ from l2tune.report.figures import FIGURES
 
 PictureFormat = Literal["svg", "png"]
 
-_WIDTH, _HEIGHT = 900, 560
-_SCALE: Mapping[str, float] = {"svg": 1.0, "png": 2.0}
+_WIDTH, _HEIGHT = 760, 420
+"""Pixels, where a figure does not say: so wide that its letters are of a paper's size on the width of a page."""
+
+_FONT = "Helvetica, Arial, Liberation Sans, sans-serif"
+_SCALE: Mapping[str, float] = {"svg": 1.0, "png": 3.0}
 _INK = "#1b1b1b"
 
 
@@ -50,15 +53,9 @@ def pictures(t: Estimates, formats: Sequence[PictureFormat]) -> dict[str, bytes]
 
 
 def on_paper(figure: go.Figure) -> go.Figure:
-    """A copy on white, in black, with room for its labels."""
+    """A copy on white, in black."""
     paper = go.Figure(figure)
-    paper.update_layout(
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        font={"color": _INK, "size": 15, "family": "Helvetica, Arial, Liberation Sans, sans-serif"},
-    )
-    paper.update_xaxes(automargin=True)
-    paper.update_yaxes(automargin=True)
+    paper.update_layout(paper_bgcolor="white", plot_bgcolor="white", font={"color": _INK, "family": _FONT})
     return paper
 
 

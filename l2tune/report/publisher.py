@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from l2tune.analysis.estimates import Estimates
 
 
+_WHILE_IT_RUNS = ("tradeoff", "gap")
+_ARTIFACTS = ("report.html", "results.json", "trials.csv", "curve.csv")
+
+
 class DashboardPublisher:
     """Keeps a study's verdict and figures in the dashboard up to date. A failure to do so never ends a search.
 
@@ -33,23 +37,28 @@ class DashboardPublisher:
             with contextlib.suppress(Exception):
                 from l2tune.analysis.estimates import Estimates
 
-                self.publish(Estimates.from_record(read_study(self._study)))
+                self.publish(Estimates.from_record(read_study(self._study)), brief=True)
             self._last = time.monotonic()
 
-    def publish(self, tradeoff: Estimates) -> None:
-        """Show this now."""
+    def publish(self, tradeoff: Estimates, *, brief: bool = False) -> None:
+        """Show this now.
+
+        Args:
+            brief: Only the figures that matter while it runs.
+        """
         from l2tune.report.dashboard import publish
 
-        publish(self._study, tradeoff)
+        publish(self._study, tradeoff, _WHILE_IT_RUNS) if brief else publish(self._study, tradeoff)
 
     def finish(self, tradeoff: Estimates, folder: str | None = None) -> str:
-        """Publish the final verdict, with a folder's report as an artifact; returns what went wrong, if anything."""
+        """Publish the final verdict, with a folder's report as artifacts; returns what went wrong, if anything."""
         try:
             self.publish(tradeoff)
             if folder is not None:
                 from l2tune.report.dashboard import artifacts_beside, keep_artifacts
 
-                keep_artifacts(self._study, [Path(folder) / "report.html"], artifacts_beside(folder))
+                files = [path for name in _ARTIFACTS if (path := Path(folder) / name).is_file()]
+                keep_artifacts(self._study, files, artifacts_beside(folder))
         except Exception as error:
             why = without_passwords(f"{type(error).__name__}: {error}")
             return f"the dashboard could not be brought up to date ({why})"

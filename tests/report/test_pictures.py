@@ -42,7 +42,7 @@ def test_each_figure_is_a_file(browser_for_kaleido: None, tradeoff: Tradeoff, tm
         assert any("fill: rgb(255, 255, 255)" in fill for fill in fills), "on white"
         content = (tmp_path / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG")
-        assert struct.unpack(">II", content[16:24]) == (2 * width, 2 * height)
+        assert struct.unpack(">II", content[16:24]) == (3 * width, 3 * height)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from l2tune import UserError
 from l2tune.commands.results import print_verdict
 from l2tune.penalty.strength import format_lambda
 from l2tune.report.dashboard import keep_artifacts, publish
-from l2tune.report.figures import gap_figure
+from l2tune.report.figures import FIGURES, gap_figure
 from l2tune.report.html import render as render_html
 from l2tune.report.tables import results
 from l2tune.report.terminal import render as render_terminal
@@ -130,11 +130,14 @@ def test_the_dashboard_gets_note_figures_and_names(study: optuna.Study, tradeoff
     publish(study, tradeoff)
     before = system_attrs(study)
     publish(study, tradeoff)
-    assert tradeoff.verdict in get_note(study)
+    answer, *rest = (f.text for f in tradeoff.findings if f.text in tradeoff.verdict)
+    note = get_note(study).replace("\\", "")
+    assert note.startswith(f"**{answer}**\n\n- ")
+    assert all(f"- {text}\n" in note for text in rest)
     assert study.metric_names == ["validation loss"]
     plots = {key: value for key, value in system_attrs(study).items() if key.startswith("dashboard:plot_data:")}
     assert set(plots) == {key for key in before if key.startswith("dashboard:plot_data:")}, "replaced, not added"
-    for name in ("l2tune-tradeoff", "l2tune-gap"):
+    for name in (f"l2tune-{name}" for name in FIGURES):
         assert 0 < sum(len(value) for key, value in plots.items() if name in key) < 50_000
     notes = [value for key, value in system_attrs(study).items() if ":note_str:" in key and key.count(":") > 2]
     assert any("best λ" in note for note in notes)
@@ -146,6 +149,16 @@ def test_notes_of_the_users_own_are_left(study: optuna.Study, tradeoff: Tradeoff
     save_note(study, "do not touch")
     publish(study, tradeoff)
     assert get_note(study) == "do not touch"
+    save_note(study, "")
+    publish(study, tradeoff)
+    ours = get_note(study)
+    assert ours.startswith("**Use λ")
+    save_note(study, f"{ours}\n\nmine, below yours")
+    publish(study, tradeoff)
+    assert get_note(study).endswith("mine, below yours")
+    save_note(study, "### l2tune\nas an earlier version wrote it")
+    publish(study, tradeoff)
+    assert get_note(study) == ours
 
 
 def test_artifacts_are_replaced_not_piled_up(study: optuna.Study, tmp_path: Path) -> None:
