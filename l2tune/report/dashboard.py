@@ -27,6 +27,7 @@ from l2tune.report.cards import on_card
 from l2tune.report.figures import FIGURES
 from l2tune.report.labels import for_markdown, has_own, own_name, own_written
 from l2tune.report.own_pages_only import OwnPagesOnly
+from l2tune.report.pictures import STILL
 
 ARTIFACTS = "runs/artifacts"
 
@@ -49,7 +50,7 @@ def artifacts_beside(folder: str) -> Path:
     return path.parent / "artifacts" if path.parent == Path("runs") else path / "artifacts"
 
 
-def publish(study: optuna.Study, tradeoff: Estimates, figures: Collection[str] = tuple(FIGURES)) -> None:
+def publish(study: optuna.Study, tradeoff: Estimates, figures: Collection[str] = STILL) -> None:
     """Show verdict and figures in the dashboard; calling it again replaces them. Notes of the user's own are left.
 
     Where there is nothing to draw any more, a figure of before stays.

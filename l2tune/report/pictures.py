@@ -15,6 +15,9 @@ from l2tune.report.figures import FIGURES
 
 PictureFormat = Literal["svg", "png"]
 
+STILL = tuple(name for name in FIGURES if name != "replay")
+"""All figures but the one that moves: what it shows in the end, the tradeoff shows too."""
+
 _WIDTH, _HEIGHT = 760, 420
 """Pixels, where a figure does not say: so wide that its letters are of a paper's size on the width of a page."""
 
@@ -31,7 +34,7 @@ def pictures(t: Estimates, formats: Sequence[PictureFormat]) -> dict[str, bytes]
     Raises:
         UserError: No figure can be drawn yet; kaleido or a browser for it is missing.
     """
-    drawn = {name: figure for name, draw in FIGURES.items() if (figure := draw(t)) is not None}
+    drawn = {name: figure for name in STILL if (figure := FIGURES[name](t)) is not None}
     if not drawn:
         diverged = t.curve is None
         raise UserError(

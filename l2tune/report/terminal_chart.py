@@ -181,11 +181,12 @@ class Chart:
         parts += [f"{signs.left}{signs.best}{signs.right} best λ and its 95 % interval"]
         parts += ["< overfits, = within one standard error of the best, > underfits"]
         legend = readable(one_line("; ".join(parts)), "ascii" if ascii_only else "utf-8")
+        legend = re.sub(r"([<=>]) ", "\\1\xa0", legend)  # a sign stays beside its word
         styles = {signs.tried: VALIDATION, signs.left + signs.best + signs.right: BEST, "0": BASELINE}
         styles |= {"<": OVERFITS, "=": BALANCED, ">": UNDERFITS}
         lines = []
         for line in textwrap.wrap(legend, columns):
-            text = Text(" " * indent + line)
+            text = Text(" " * indent + line.replace("\xa0", " "))
             for sign, style in styles.items():
                 text.highlight_regex(rf"(?<!\S){re.escape(sign)}(?= \w)", style)
             lines.append(text)

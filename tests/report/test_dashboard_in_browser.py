@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page
 from l2tune.metrics import Metric
 from l2tune.objectives.pareto import TradeoffObjective
 from l2tune.report.dashboard import publish
-from l2tune.report.figures import FIGURES
+from l2tune.report.pictures import STILL
 from l2tune.report.publisher import DashboardPublisher
 from l2tune.tradeoff import Tradeoff
 
@@ -87,7 +87,7 @@ def test_the_figures_can_be_read(browser: Browser, valley: tuple[str, Path], dar
     storage, folder = valley
     with dashboard(storage, folder) as address:
         page = opened(browser, address, dark=dark)
-        names = {f"{CARD}{name}" for name in FIGURES}
+        names = {f"{CARD}{name}" for name in STILL}
         page.wait_for_function(f"document.querySelectorAll('{CARDS} .main-svg .trace').length >= 12")
         page.wait_for_function(f"document.querySelectorAll('{CARDS} .modebar').length >= {len(names)}")
         cards = page.eval_on_selector_all(CARDS, "all => all.filter(e => e.querySelector('.trace')).map(e => e.id)")

@@ -14,8 +14,9 @@ from l2tune import UserError
 from l2tune.commands.results import print_verdict
 from l2tune.penalty.strength import format_lambda
 from l2tune.report.dashboard import keep_artifacts, publish
-from l2tune.report.figures import FIGURES, gap_figure
+from l2tune.report.figures import gap_figure
 from l2tune.report.html import render as render_html
+from l2tune.report.pictures import STILL
 from l2tune.report.tables import results
 from l2tune.report.terminal import render as render_terminal
 from l2tune.report.tradeoff_figure import tradeoff_figure
@@ -137,7 +138,7 @@ def test_the_dashboard_gets_note_figures_and_names(study: optuna.Study, tradeoff
     assert study.metric_names == ["validation loss"]
     plots = {key: value for key, value in system_attrs(study).items() if key.startswith("dashboard:plot_data:")}
     assert set(plots) == {key for key in before if key.startswith("dashboard:plot_data:")}, "replaced, not added"
-    for name in (f"l2tune-{name}" for name in FIGURES):
+    for name in (f"l2tune-{name}" for name in STILL):
         assert 0 < sum(len(value) for key, value in plots.items() if name in key) < 50_000
     notes = [value for key, value in system_attrs(study).items() if ":note_str:" in key and key.count(":") > 2]
     assert any("best λ" in note for note in notes)
