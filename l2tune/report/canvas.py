@@ -81,7 +81,7 @@ class Canvas:
         self.rows = len(headings)
         lines = [_lines(name, rest) for name, rest in headings]
         self._heights = list(heights or [260.0 if self.rows == 1 else 150.0] * self.rows)
-        self._gap = 14.0 + _LINE * max((len(found) for found in lines[1:]), default=0)
+        self._gap = 20.0 + _LINE * max((len(found) for found in lines[1:]), default=0)
         self._plot = sum(self._heights) + self._gap * (self.rows - 1)
         self.figure = make_subplots(
             rows=self.rows,

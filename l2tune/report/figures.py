@@ -77,7 +77,7 @@ def gap_figure(t: Estimates) -> go.Figure | None:
     canvas.strengths(t.curve.low, t.curve.high)
     for row, (column, name, what, color) in enumerate(panels, 1):
         table[column] *= scale
-        told = f"%{{y:.4~g}}{for_plotly(unit)}"
+        told = "%{y:.4~g}" + (f" {for_plotly(unit)}" if unit else "")
         folds_and_line(canvas, t, table, column, row=row, color=color, name=f"{name}: {what}", value=told)
         view = _view(t, column, scale)
         canvas.y(row, **({} if view is None else {"range": view}))

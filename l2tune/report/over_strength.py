@@ -55,7 +55,7 @@ def folds_and_line(
     strength, fold = table["lambda"].to_numpy(float), table["fold"].to_numpy(np.int64)
     line = over_all_folds(t.record.observations, strength, fold, values, log=log)
     known = np.isfinite(values) & ((values > 0) if log else True)
-    marker = {"color": color, "size": 5, "opacity": 0.5}
+    marker = {"color": color, "size": 5, "opacity": 0.65}
     hover = f"λ %{{customdata[0]}}, fold %{{customdata[1]}}<br>{value}<extra>{name}</extra>"
     for zero in (False, True) if points else ():
         here = known & ((strength == 0) == zero)

@@ -146,7 +146,7 @@ def _fold_points(canvas: Canvas, t: Estimates, part: str, name: str, color: str,
             mode="markers",
             name=f"folds, {name}",
             showlegend=False,
-            marker={"color": color, "size": 6, "opacity": 0.55},
+            marker={"color": color, "size": 6, "opacity": 0.7},
             customdata=[
                 [int(fold) + 1, int(trial) + 1, f"{strength:.4g} ({own_number(t.record.parameter, strength)})"]
                 for fold, trial, strength in found[["fold", "trial", "lambda"]].to_numpy()

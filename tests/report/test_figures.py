@@ -10,8 +10,10 @@ import optuna
 import plotly.graph_objects as go
 import pytest
 
+from l2tune.analysis.paired_curve import over_all_folds
 from l2tune.metrics import Metric
-from l2tune.report.figures import bias_variance_figure, gap_figure, learning_figure, weights_figure
+from l2tune.report.figures import FIGURES, bias_variance_figure, gap_figure, learning_figure, weights_figure
+from l2tune.report.over_strength import differences
 from l2tune.report.tradeoff_figure import tradeoff_figure
 from l2tune.tradeoff import Tradeoff
 
@@ -111,6 +113,52 @@ def test_a_strength_that_was_not_run_is_the_curve_s(make_own: MakeStudy) -> None
     texts = [note["text"] for note in drawn(tradeoff_figure(t))["layout"]["annotations"]]
     assert any(text.startswith("one-SE") and text.endswith("<br>(by the curve)") for text in texts)
     assert not any(text.startswith("best") and text.endswith("<br>(by the curve)") for text in texts)
+
+
+OVER_STRENGTH = ("tradeoff", "gap", "bias_variance", "weights", "network")
+
+
+@pytest.mark.parametrize("name", OVER_STRENGTH)
+def test_no_regularization_has_its_place_in_every_panel(name: str, make_valley: MakeStudy) -> None:
+    figure = drawn(FIGURES[name](Tradeoff.from_study(make_valley())))
+    panels = {trace["yaxis"] for trace in figure["data"]}
+    zeros = [key for key, axis in figure["layout"].items() if key.startswith("xaxis") and axis.get("tickvals") == [0]]
+    axes = {key.replace("axis", "") for key in zeros}
+    assert {trace["yaxis"] for trace in figure["data"] if trace["xaxis"] in axes} == panels
+    for trace in figure["data"]:
+        assert trace["xaxis"] not in axes or "lines" not in trace["mode"], "joined to nothing"
+    for key in zeros:
+        assert figure["layout"][key]["domain"][1] < figure["layout"]["xaxis"]["domain"][0]
+
+
+@pytest.mark.parametrize("name", OVER_STRENGTH)
+def test_where_it_was_not_run_it_has_none(name: str, make_valley: MakeStudy) -> None:
+    figure = drawn(FIGURES[name](Tradeoff.from_study(make_valley(strengths=(1e-4, 1e-3, 1e-2)))))
+    assert figure["layout"]["xaxis"]["domain"] == [0, 1]
+    assert not any(axis.get("tickvals") for key, axis in figure["layout"].items() if key.startswith("xaxis"))
+
+
+def test_what_is_the_same_everywhere_has_no_panel(make_study: MakeStudy) -> None:
+    for zeros, shown in ((lambda s: 0.0, False), (lambda s: 0.5 if s else 0.0, True)):
+        study = make_study(lambda s: 0.1 + s, lambda s: 0.01 + s, zeros=zeros)
+        texts = headings(drawn(FIGURES["network"](Tradeoff.from_study(study))))
+        assert ("Weights exactly zero" in texts) == shown
+        assert any(text.startswith("Input gradient") for text in texts)
+
+
+def test_no_line_joins_means_of_different_folds(make_valley: MakeStudy) -> None:
+    t = Tradeoff.from_study(make_valley(fold_limit=lambda s: 2 if s > 0.002 else 5))
+    complete = t.strengths.loc[t.strengths["complete"] & (t.strengths["lambda"] > 0), "lambda"].tolist()
+    for trace in drawn(bias_variance_figure(t))["data"]:
+        if "lines" in trace["mode"]:
+            assert trace["x"] == pytest.approx(complete, rel=1e-4)
+    table = differences(t)
+    columns = (table[name].to_numpy() for name in ("lambda", "fold", "gap"))
+    expected = over_all_folds(t.record.observations, *columns)
+    (line,) = [trace for trace in drawn(gap_figure(t))["data"] if "lines" in trace["mode"] and trace["yaxis"] == "y"]
+    assert line["y"] == pytest.approx(expected[expected.index > 0].tolist(), rel=1e-3)
+    lacking = t.strengths[~t.strengths["complete"]]
+    assert not any(math.isclose(expected[row["lambda"]], row["gap"]) for _, row in lacking.iterrows())
 
 
 def test_what_cannot_be_drawn_is_not(make_valley: MakeStudy) -> None:
