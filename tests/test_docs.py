@@ -133,9 +133,8 @@ def shortened(block: Block, where: str) -> str:
 def command_lines(text: str) -> Iterator[str]:
     """Commands, with those that go on in the next line joined and those joined by `&&` apart."""
     for line in text.replace("\\\n", " ").splitlines():
-        for command in re.split(r" && |; ", line.split(" #")[0]):
-            if command.strip() and not command.startswith("#"):
-                yield command.strip()
+        if not line.startswith("#"):
+            yield from filter(None, map(str.strip, re.split(r" && |; ", line.split(" #")[0])))
 
 
 def check_toml(text: str, folder: Path, where: str) -> None:
