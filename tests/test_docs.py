@@ -7,11 +7,13 @@ Each page is one test, in a folder of its own with a few real images and the mod
 - `toml` must be settings of a search or of a comparison;
 - `text` is output, and is not run.
 
-A comment before a block says otherwise: `<!-- quick: OLD → NEW; OLD → NEW -->` replaces before running (what would take
-long), `<!-- run -->` or `<!-- run: FLAGS -->` also runs the commands of a `bash` block, searches with these flags (by
-default a quick search's), `<!-- file: NAME -->` keeps the block as a file, so that later commands can use it, and
-`<!-- not run: REASON -->` leaves out what cannot be run here: lines that are no command of l2tune, or a whole block of
-another language.
+A comment right before a block says otherwise:
+
+- `<!-- quick: OLD → NEW; OLD → NEW -->` replaces what would take long before a `python` block runs;
+- `<!-- run -->` or `<!-- run: FLAGS -->` also runs the commands of a `bash` block, searches with these flags in place of
+  their own (by default those of a quick search);
+- `<!-- file: NAME -->` keeps the block as a file for later commands;
+- `<!-- not run: REASON -->` leaves out what cannot be run here: lines that are no command of l2tune, or a whole block.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import sys
 import textwrap
 import tomllib
@@ -112,6 +115,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_a_page_shows_runs(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if 'Path("photos")' in TEXTS[name]:  # the page makes its own
+        shutil.rmtree(folder / "photos")
     scope: dict[str, Any] = {"__name__": "page"}
     for block in blocks_of(TEXTS[name]):
         where = f"{name}:{block.line + 1}"
@@ -207,10 +212,20 @@ def check_command(words: list[str], where: str) -> None:
 
 def run_command(words: list[str], quick: str, where: str) -> None:
     if words[0] in ("search", "compare", "estimate"):
-        words = [*words, *shlex.split(quick)]
+        words = [*without_flags(words, {word for word in quick.split() if word.startswith("--")}), *shlex.split(quick)]
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert not ended.value.code, f"{where}: l2tune {shlex.join(words)} ended with {ended.value.code}"
+
+
+def without_flags(words: list[str], flags: set[str]) -> list[str]:
+    """A command without these flags and their values."""
+    kept, within = [], False
+    for word in words:
+        within = word in flags or (within and not word.startswith("--"))
+        if not within:
+            kept.append(word)
+    return kept
 
 
 def check_extras(packages: list[str], where: str) -> None:
