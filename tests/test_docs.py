@@ -10,8 +10,8 @@ Each page is one test, in a folder of its own with a few real images and the mod
 A comment right before a block says otherwise:
 
 - `<!-- quick: OLD → NEW; OLD → NEW -->` replaces what would take long before a `python` block runs;
-- `<!-- run -->` or `<!-- run: FLAGS -->` also runs the commands of a `bash` block, searches with these flags in place of
-  their own (by default those of a quick search);
+- `<!-- run -->` or `<!-- run: FLAGS -->` also runs the commands of a `bash` block, searches with these flags in place
+  of their own (by default those of a quick search);
 - `<!-- file: NAME -->` keeps the block as a file for later commands;
 - `<!-- not run: REASON -->` leaves out what cannot be run here: lines that are no command of l2tune, or a whole block.
 """
