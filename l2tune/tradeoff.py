@@ -103,7 +103,7 @@ class Tradeoff(Estimates):
         return self.strengths.copy()
 
     def plot(self, figure: FigureName = "tradeoff") -> go.Figure:
-        """A figure of the report, as plotly's: shown by a notebook, and `.show()`n or written by plotly's own methods.
+        """A figure of the report, as plotly's: a notebook shows it, else `.show()` does, or `.write_html(…)` writes it.
 
         Args:
             figure: `tradeoff`: the validation metric over λ, above training; `gap`: overfitting and underfitting;
