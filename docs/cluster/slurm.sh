@@ -9,7 +9,7 @@
 #SBATCH --output=l2tune-%A_%a.log
 #
 # One search by an array of tasks: sbatch docs/cluster/slurm.sh --data photos/ --image-size 64 --trials 40
-# What follows the script's name goes to `l2tune search`. See README.md in this folder.
+# What follows the script's name goes to `l2tune search`. See docs/how-to/cluster.md.
 set -euo pipefail
 
 study=${L2TUNE_STUDY:-slurm-${SLURM_ARRAY_JOB_ID:-search}}

@@ -67,7 +67,7 @@ def proximal_step(
     """The penalty `λ (ρ Σ |w| + (1 − ρ) Σ w²)`, after each step of an optimizer without weight decay.
 
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        …
+        ...  # forward and backward
         optimizer.step()
         l2tune.proximal_step(optimizer, model, 1e-4)  # before any scheduler.step()
 

@@ -3,9 +3,7 @@
 import pickle
 import subprocess
 import sys
-import textwrap
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -373,14 +371,6 @@ def test_warnings_of_the_estimator_come_through():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         RegularizationSearchCV(Ridge(), max_candidates=2, cv=2).fit(X, Y)
-
-
-def test_the_readme_example_runs_as_it_stands(capsys):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    code = readme.split("## Beside GridSearchCV\n\n")[1].split("\n\nAn estimator")[0]
-    scope = {"make_pipeline": make_pipeline, "StandardScaler": StandardScaler, "LogisticRegression": LogisticRegression}
-    exec(compile(textwrap.dedent(code), "README.md", "exec"), scope | {"X": X_CLASSES, "y": CLASSES})
-    assert "logisticregression__C" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
