@@ -8,10 +8,10 @@ Each page is one test, in a folder of its own with a few real images and the mod
 - `text` is output, and is not run.
 
 A comment before a block says otherwise: `<!-- quick: OLD → NEW; OLD → NEW -->` replaces before running (what would take
-long), `<!-- run -->` or `<!-- run: FLAGS -->` also runs the commands of a `bash` block, searches with these flags (by
-default a quick search's), `<!-- file: NAME -->` keeps the block as a file, so that later commands can use it, and
-`<!-- not run: REASON -->` leaves out what cannot be run here: lines that are no command of l2tune, or a whole block of
-another language.
+long), `<!-- run -->` or `<!-- run: FLAGS -->` also runs the commands of a `bash` block, searches with these flags in the
+place of their own (by default a quick search's), `<!-- file: NAME -->` keeps the block as a file, so that later
+commands can use it, and `<!-- not run: REASON -->` leaves out what cannot be run here: lines that are no command of
+l2tune, or a whole block of another language.
 """
 
 from __future__ import annotations
@@ -194,10 +194,16 @@ def check_command(words: list[str], where: str) -> None:
 
 def run_command(words: list[str], quick: str, where: str) -> None:
     if words[0] in ("search", "compare", "estimate"):
-        words = [*words, *shlex.split(quick)]
+        words = [*without(words, quick), *shlex.split(quick)]
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert not ended.value.code, f"{where}: l2tune {shlex.join(words)} ended with {ended.value.code}"
+
+
+def without(words: list[str], quick: str) -> list[str]:
+    """The words without the flags that the quick ones replace, each of one value."""
+    replaced = {place for place, word in enumerate(words) if word.startswith("--") and word in shlex.split(quick)}
+    return [word for place, word in enumerate(words) if not {place, place - 1} & replaced]
 
 
 def check_extras(packages: list[str], where: str) -> None:

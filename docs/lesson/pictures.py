@@ -28,6 +28,8 @@ HERE = Path(__file__).parent
 LARGEST = 100_000
 """Bytes of a picture: they are kept in the repository."""
 _BLOCK = re.compile(r"(?:^<!-- file: (.*?) -->\n)?^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PLACES = re.compile(rb' (?:d|x|y|transform)="[^"]*"')
+"""Of an SVG: a hundredth of a pixel is enough there."""
 
 
 def run_commands(code: str) -> str:
@@ -51,6 +53,7 @@ def draw(figure: go.Figure, name: str, **ignored: Any) -> None:
     picture = go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white")
     width, height = figure.layout.width or 760, figure.layout.height or 440
     svg = picture.to_image("svg", width=width, height=height)
+    svg = _PLACES.sub(lambda found: re.sub(rb"(\.\d\d)\d+", rb"\1", found[0]), svg)
     if len(svg) > LARGEST:
         raise SystemExit(f"{name}: {len(svg)} bytes are too many")
     (HERE / "pictures" / Path(name).with_suffix(".svg").name).write_bytes(svg)
