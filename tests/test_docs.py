@@ -8,7 +8,7 @@ Each page is one test, in a folder of its own with a few real images and the mod
 - `text` is output, and is not run.
 
 A comment before a block says otherwise: `<!-- quick: OLD → NEW; OLD → NEW -->` replaces before running (what would take
-long), `<!-- run -->` or `<!-- run: FLAGS -->` also runs the commands of a `bash` block, searches with these flags in the
+long), `<!-- run -->` or `<!-- run: FLAGS -->` also runs the commands of a `bash` block, searches with these flags in
 place of their own (by default a quick search's), `<!-- file: NAME -->` keeps the block as a file, so that later
 commands can use it, and `<!-- not run: REASON -->` leaves out what cannot be run here: lines that are no command of
 l2tune, or a whole block of another language.

@@ -1,10 +1,11 @@
-"""The tables of `measured.md`: rows and columns of `studies/benchmarks/results/*.md`, number by number as they stand there.
+"""The tables of `measured.md`: rows and columns of `studies/benchmarks/results/*.md`, number by number as in them.
 
 python docs/how-it-works/tables.py
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -29,9 +30,9 @@ def tables(name: str) -> dict[str, list[Row]]:
     return found
 
 
-def write(columns: dict[str, str], rows: list[Row]) -> str:
-    """A table of these columns (in the file → as they are shown)."""
-    lines = [list(columns.values()), ["---", *["---:"] * (len(columns) - 1)]]
+def write(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    """A table of these columns."""
+    lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
     lines += [[row[column] for column in columns] for row in rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
@@ -40,7 +41,7 @@ def searches() -> str:
     """What l2tune finds on each recording."""
     wanted = ("recording", "fits", "most fits", "gain", "gain 5%", "test gain", "regret", "within 1 se", "coverage")
     rows = [{"recording": recording} | _of(strategies, "l2tune") for recording, strategies in _recordings().items()]
-    return write({column: column for column in wanted}, rows)
+    return write(wanted, rows)
 
 
 def rivals() -> str:
@@ -50,33 +51,33 @@ def rivals() -> str:
         {"recording": recording} | {name: _of(strategies, name)["gain at 25"] for name in names}
         for recording, strategies in _recordings().items()
     ]
-    return write({"recording": "recording"} | {name: name for name in names}, rows)
+    return write(["recording", *names], rows)
 
 
 def early_epochs() -> str:
     """How early epochs rank the λ, beside the last."""
     [(_, rows)] = [(heading, rows) for heading, rows in tables("search-loss").items() if heading.startswith("Rank")]
-    return write({column: column for column in rows[0]}, rows)
+    return write(list(rows[0]), rows)
 
 
 def judged() -> str:
     """Searches by error, judged by other images."""
-    wanted = ("recording", "searches", "within 1 se", "regret", "worst", "coverage", "decades", "gain", "fits", "claims")
+    wanted = "recording", "searches", "within 1 se", "regret", "worst", "coverage", "decades", "gain", "fits", "claims"
     rows = [row for row in tables("judged-error")["Searches"] if row["strategy"] == "l2tune"]
-    return write({column: column for column in wanted}, rows)
+    return write(wanted, rows)
 
 
 def workers() -> str:
     """How many workers pay, simulated."""
     wanted = ("workers", "settled", "fits", "speed-up", "efficiency", "within 1 se", "settled at all")
     rows = tables("workers")["How many workers pay: simulated searches"]
-    return write({column: column for column in wanted}, rows)
+    return write(wanted, rows)
 
 
 def scikit_learn() -> str:
     """Beside scikit-learn's searches."""
     rows = tables("scikit-learn")["RegularizationSearchCV beside scikit-learn's searches"]
-    return write({column: column for column in rows[0]}, rows)
+    return write(list(rows[0]), rows)
 
 
 TABLES = {

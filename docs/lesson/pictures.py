@@ -2,8 +2,8 @@
 
     python docs/lesson/pictures.py RUNS [PAGE …]
 
-Each page's code runs from top to bottom in the folder RUNS, l2tune's commands and Python alike, as a reader would run it,
-and that of the tutorial. What a block prints is written to `output/PAGE-N.txt`, N counting the page's blocks, where the
+Each page's code and the tutorial's runs from top to bottom in the folder RUNS, l2tune's commands and Python alike, as a
+reader would run it. What a block prints is written to `output/PAGE-N.txt`, N counting the page's blocks, where the
 page shows it; a figure that it writes as `NAME.html` is written to `pictures/NAME.svg`, in a browser that kaleido finds
 (`$BROWSER_PATH`). `output/versions.txt` says with what. Searches that RUNS holds already are not trained again.
 """
