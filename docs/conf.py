@@ -23,6 +23,7 @@ extensions = [
     "generated",
     "mathml",
     "measurements",
+    "offline",
 ]
 exclude_patterns = ["_build", "_ext", "_static", "cluster", "examples", "how-it-works/tables"]
 
@@ -38,6 +39,8 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures; links of pages are not `py:`
+
+pygments_dark_style = "github-dark"
 
 html_theme = "furo"
 html_title = f"l2tune {version}"

@@ -19,6 +19,9 @@ from l2tune.records.tables import read_study
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+    from l2tune.trackers.tracker import Tracker
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +93,7 @@ def compare(
     *,
     storage: str | BaseStorage | None = None,
     study: str | None = None,
+    tracker: str | Tracker | Sequence[str | Tracker] | None = None,
     **settings: Any,
 ) -> Comparison:
     """Search the best λ for several forms of the penalty on the same folds, and lay them side by side.
@@ -107,29 +111,46 @@ def compare(
         storage: Where to keep the studies, NAME-FORM each, so that the same call goes on with them; in memory by
             default.
         study: Name of the comparison.
+        tracker: Where to log a run for each fit, and one for each form's study: `tensorboard`, `mlflow` or `wandb`,
+            `NAME=PLACE`, a `TensorBoardTracker(…)` or the like, or several of these.
         settings: Any other setting by its flat name: `epochs`, `optimizer`, `lambda_range`, … `trials` and `timeout`
             are of each form.
 
     Raises:
-        UserError: Bad settings or data, or a study that was begun with others.
+        UserError: Bad settings or data, a study that was begun with others, or a tracker cannot be had.
         SearchAborted: A search had to give up.
     """
     import optuna
 
     from l2tune.assemble import named
     from l2tune.comparison_settings import build_comparison
-    from l2tune.search.comparison import assemble_parts, open_sides, run_comparison
+    from l2tune.search.comparison import Side, assemble_parts, open_sides, run_comparison
+    from l2tune.search.runner import run_as_asked
     from l2tune.search.storage import open_storage
+    from l2tune.trackers.named import as_trackers
 
     images, factory, names = named(data, model)
     url = {"storage": storage} if isinstance(storage, str) else {}
     asked = build_comparison(names | {"study": study} | url | settings, penalties)
     parts = assemble_parts(asked, images, factory)
+    trackers = as_trackers(tracker, "tracker")
     if storage is None:
         opened: BaseStorage = optuna.storages.InMemoryStorage()
     else:
         patience = asked.first.search.storage_patience
         opened = open_storage(storage, patience=patience) if isinstance(storage, str) else storage
     sides = open_sides(opened, asked, parts)
-    run_comparison(opened, asked.name, sides)
+
+    def search(side: Side) -> None:
+        def on_trial(trial: FrozenTrial) -> None:
+            for one in trackers:
+                one(side.study, trial)
+
+        try:
+            run_as_asked(side.study, side.objective, on_trial=on_trial)
+        finally:
+            for one in trackers:
+                one.finish(side.study)
+
+    run_comparison(opened, asked.name, sides, search=search)
     return Comparison.from_storage(opened, asked.name)

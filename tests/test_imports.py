@@ -17,7 +17,14 @@ import l2tune
 ROOT = Path(l2tune.__file__).parent
 
 ORDER = (
-    ("l2tune.terminal_text", "l2tune.storage_url", "l2tune.whole_files", "l2tune.process", "l2tune.notebook"),
+    (
+        "l2tune.terminal_text",
+        "l2tune.storage_url",
+        "l2tune.whole_files",
+        "l2tune.process",
+        "l2tune.notebook",
+        "l2tune.display",
+    ),
     ("l2tune.errors",),
     ("l2tune.given",),
     ("l2tune.importing", "l2tune.penalty.strength", "l2tune.optuna_internals"),

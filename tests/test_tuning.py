@@ -38,6 +38,7 @@ def valley(number: float, fold: int = 0, seed: int = 0) -> float:
 
 Y = np.repeat([0, 1, 2], 8)
 GROUPS = np.arange(24) % 6
+MASK = np.arange(24) % 4 > 0
 
 
 @pytest.fixture
@@ -122,6 +123,45 @@ def test_pairs_and_test_samples_are_taken_as_they_are(asked: list[dict[str, Any]
     tune(fit, folds=5, y=np.arange(20.0), test=[0, 19], trials=1)
     seen = np.concatenate([part for call in asked[:-1] for part in (call["train"], call["validation"])])
     assert set(seen) == set(range(1, 19))
+
+
+def test_masks_are_the_indices_that_they_tell(asked: list[dict[str, Any]]) -> None:
+    def fit(weight_decay: float, train: Any, validation: Any) -> float:
+        asked.append({"train": train.tolist(), "validation": validation.tolist()})
+        return valley(weight_decay)
+
+    held_out = GROUPS == 5
+    masks = [((GROUPS < 4) & ~part & ~held_out, part) for part in (GROUPS == 0, GROUPS == 1)]
+    by_mask = tune(fit, folds=masks, test=held_out, trials=2)
+    mine = asked.copy()
+    asked.clear()
+    by_index = tune(
+        fit, folds=[tuple(np.flatnonzero(m) for m in pair) for pair in masks], test=range(5, 24, 6), trials=2
+    )
+    assert mine == asked
+    assert by_mask.record.trainer["splits"] == by_index.record.trainer["splits"]
+    assert mine[-1]["validation"] == [5, 11, 17, 23]
+    asked.clear()
+    tune(fit, folds=[(list(masks[0][0]), [0])], trials=1)
+    assert asked[0] == {"train": np.flatnonzero(masks[0][0]).tolist(), "validation": [0]}
+
+
+def test_a_splitter_that_only_counts_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    found = tune(one_fold, folds=GroupKFold(3), y=Y, groups=GROUPS, trials=1)
+    assert found.record.folds == 3
+    line = "of GroupKFold only the number of folds counts, for fit asks for neither train nor validation"
+    assert [record.message for record in caplog.records] == [line]
+
+
+def test_guessing_is_known_from_y_or_classes() -> None:
+    def fit(weight_decay: float, train: Any, validation: Any) -> float:
+        return 0.5
+
+    for found in (
+        tune(fit, folds=2, y=Y, metric="error", trials=1),
+        tune(lambda d, fold: 0.5, folds=2, classes=3, metric="error", trials=1),
+    ):
+        assert found.study.user_attrs["l2tune:data"]["classes"] == 3
 
 
 def test_epochs_are_kept_and_the_model_is_what_the_generator_returns() -> None:
@@ -220,7 +260,7 @@ def test_other_splits_are_refused_on_resume(tmp_path: Path) -> None:
     go(folds=KFold(3, shuffle=True, random_state=0))
     with pytest.raises(UserError, match="the splits into folds are others") as refused:
         go(folds=KFold(3, shuffle=True, random_state=1))
-    assert "\n" not in str(refused.value)
+    assert str(refused.value).endswith("; name another study= or storage=")
 
 
 def test_a_changed_fit_goes_on_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -407,6 +447,54 @@ def test_progress_and_log_tell_each_trial(capfd: pytest.CaptureFixture[str], cap
     assert len([record for record in caplog.records if record.message.startswith("trial ")]) == 3
 
 
+IN_TERMINAL = """
+import l2tune, math, sys
+def train(weight_decay, fold):
+    print("printed by a fit")
+    for epoch in range(3):
+        yield 0.5 + abs(math.log10(weight_decay + 1e-7) + 2) + 0.1 * fold
+l2tune.tune(train, folds=3, trials=6)
+print(f"out {sys.stdout.isatty()}")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no pseudoterminals")
+@pytest.mark.parametrize("everything", [True, False], ids=["terminal", "errors only"])
+def test_a_terminal_shows_what_is_going_on(everything: bool) -> None:
+    """In a pseudoterminal of 100 columns; what a fit prints to a file is left as it is."""
+    import pty
+    import subprocess
+
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "100", "LINES": "30", "TERM": "xterm", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", IN_TERMINAL],
+        stdout=theirs if everything else subprocess.PIPE,
+        stderr=theirs,
+        env=environment,
+    ) as started:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                read = os.read(ours, 65536)
+            except OSError:  # how Linux tells that nobody writes any more
+                break
+            if not read:
+                break
+            shown += read
+        printed = b"" if everything else started.stdout.read()  # type: ignore[union-attr]
+    os.close(ours)
+    assert started.returncode == 0, shown.decode()
+    text = shown.decode()
+    assert "l2tune: trial 1: weight_decay 0 (λ 0): validation loss " in text
+    for word in ("weight_decay 0 (λ 0), fold 1 of 3", "fold 2 of 3", "compared with it", "best λ so far", " fits in "):
+        assert word in text
+    assert (text if everything else printed.decode()).count("printed by a fit") >= 3
+    assert "printed by a fit" in text or not everything
+    assert ("out True" in text) == everything
+
+
 def test_a_final_network_that_fails_loses_nothing() -> None:
     def fit(weight_decay: float, fold: int | None = None) -> float:
         if fold is None:
@@ -455,7 +543,23 @@ def gives_model(weight_decay: float, train: Any) -> LogisticRegression:
         (by_index, {"folds": [([0], [0])]}, "folds: fold 1: sample 0 is trained on and validated on"),
         (by_index, {"folds": [([0], [-1])]}, "folds: fold 1: -1 is no index"),
         (by_index, {"folds": [([0.5], [1])]}, "folds: fold 1: .* is no array of indices"),
-        (by_index, {"folds": [(np.array([True, False]), [1])]}, "folds: fold 1: .* is no array of indices"),
+        (
+            by_index,
+            {"folds": [(MASK, ~MASK)], "y": Y[1:]},
+            "folds: fold 1: a mask of 24 values for 23 samples; give True",
+        ),
+        (by_index, {"folds": [(MASK, ~MASK[1:])]}, "folds: fold 1: a mask of 23 values for 24 samples; give True or"),
+        (by_index, {"folds": [(MASK, [24])]}, "folds: fold 1: its index 24 is beyond the 24 samples"),
+        (by_index, {"folds": [(MASK, MASK & False)]}, "folds: fold 1: it has no validation samples"),
+        (by_index, {"folds": [(MASK[None], ~MASK)]}, "folds: fold 1: .* is no array of indices"),
+        (by_index, {"folds": [(MASK, ~MASK)], "test": ~MASK}, "folds: fold 1: its validation samples are test samples"),
+        (by_index, {"folds": [([0], [1])], "test": MASK & False}, "test: there are no test samples"),
+        (by_index, {"folds": 3, "y": Y, "test": MASK[1:]}, "test: a mask of 23 values for 24 samples; give True or"),
+        (one_fold, {"y": Y}, "y: it has no effect, for fit asks for neither train nor validation; ask for them: fit"),
+        (one_fold, {"X": Y, "groups": GROUPS}, "X: it has no effect, for fit asks for neither train nor validation"),
+        (one_fold, {"test": MASK}, "test: it has no effect, for fit asks for neither train nor validation"),
+        (one_fold, {"tracker": "neptune"}, "tracker: 'neptune' is no tracker; give tensorboard, mlflow, wandb, or"),
+        (one_fold, {"tracker": 3}, "tracker: 3 is no tracker; give .*, or a tracker such as TensorBoardTracker"),
         (by_index, {"folds": [([0], [24])], "y": Y}, "folds: fold 1: its index 24 is beyond the 24 samples"),
         (by_index, {"folds": [([0], [1])], "groups": [0, 1]}, "groups: it has no effect on pairs"),
         (by_index, {"folds": [([0], [1])], "test": [1]}, "folds: fold 1: its validation samples are test samples"),
@@ -495,6 +599,8 @@ def gives_model(weight_decay: float, train: Any) -> LogisticRegression:
         (one_fold, {"lr": 0.1}, "CrossValidationObjective: 'lr' has no effect, for fit trains"),
         (one_fold, {"trials": 0}, "trials: "),
         (lambda d, fold: "bad", {}, "fold 0: fit gave val_loss = 'bad'"),
+        (gives_model, {"y": Y, "folds": [([0, 8], [1])]}, "fit: it asks for train alone"),
+        (lambda d, fold: Ridge(), {}, "fit: fit gave a Ridge and no scores; give scorer="),
         (lambda d, fold: None, {}, "fold 0: fit gave val_loss = None"),
         (lambda d, fold: {"f1": 1}, {}, "fold 0: fit gave the scores f1, no 'loss' among them"),
     ],

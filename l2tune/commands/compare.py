@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from l2tune.commands.flags import with_settings
+from l2tune.commands.flags import Trackers, with_settings
 from l2tune.comparison_settings import build_comparison
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from l2tune.search.comparison import Side
+    from l2tune.trackers.tracker import Tracker
 
 
 @with_settings
@@ -32,6 +36,7 @@ def compare_command(
         bool, Parameter(help="Delete the comparison's studies first, and start over", negative=())
     ] = False,
     quiet: Annotated[bool, Parameter(help="Print the verdict only", negative=())] = False,
+    tracker: Trackers = (),
     **given: Any,
 ) -> None:
     """Search the best λ for several forms of the penalty, and show them side by side in compare.html.
@@ -67,6 +72,11 @@ def compare_command(
 
     trainer = next(iter(parts.objectives.values())).trainer
     progress = Progress(settings.first, trainer, quiet=quiet)
+    trackers: list[Tracker] = []
+    if tracker:
+        from l2tune.trackers.named import named_trackers
+
+        trackers = named_trackers(tracker, say=partial(progress.say, always=True))
     patience = settings.first.search.storage_patience
     storage = open_storage(settings.first.storage, patience=patience, say=progress.say)
     sides = open_sides(storage, settings, parts, restart=restart, say=progress.say)
@@ -84,7 +94,14 @@ def compare_command(
             part = f"{side.form} ({settings.penalties.index(side.form) + 1} of {len(sides)})"
             own = Progress(side.objective.settings, side.objective.trainer, quiet=quiet, part=part)
             publisher = DashboardPublisher(side.study)
-            status = search_shown(side.study, side.objective, own, publisher, raise_if_interrupted)
+
+            def on_ended(trial: FrozenTrial) -> None:
+                for one in trackers:
+                    one(side.study, trial)
+
+            status = search_shown(side.study, side.objective, own, publisher, raise_if_interrupted, on_ended=on_ended)
+            for one in trackers:
+                one.finish(side.study)
             if status > 128:
                 raise KeyboardInterrupt
             if status == FAILED_STATUS:

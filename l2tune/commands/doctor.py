@@ -18,7 +18,22 @@ _PACKAGES = (
     *("torch", "torchvision", "optuna", "optuna-dashboard", "numpy", "scipy", "pandas", "scikit-learn"),
     *("plotly", "pydantic", "cyclopts", "rich", "safetensors", "pillow"),
 )
-_OPTIONAL = ("kaleido", "psycopg", "pymysql", "ray", "grpcio", "pyarrow")
+_OPTIONAL = (
+    *(
+        "kaleido",
+        "psycopg",
+        "pymysql",
+        "ray",
+        "grpcio",
+        "pyarrow",
+        "timm",
+        "tensorboard",
+        "mlflow",
+        "mlflow-skinny",
+        "wandb",
+    ),
+    *("skorch", "lightning", "transformers", "keras"),
+)
 _VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "XDG_CACHE_HOME")
 
 

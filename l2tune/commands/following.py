@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from l2tune.commands.display import Display
-from l2tune.commands.telling import Telling, duration
+from l2tune.display import Display
 from l2tune.records.workers import signs_of_life, worker_of
 from l2tune.search.heartbeat import GRACE_SECONDS, AwakeClock, Watch, can_be_lost
 from l2tune.search.state import InTraining, SearchState
+from l2tune.search.telling import Telling, duration
 
 _SHOWN = 8
 """Running trials shown in a terminal at most, a line each."""

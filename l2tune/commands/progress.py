@@ -8,22 +8,18 @@ from contextlib import contextmanager
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console
 
-from l2tune.commands.display import Display
 from l2tune.commands.following import Follower
-from l2tune.commands.telling import Telling, duration
+from l2tune.display import Display
 from l2tune.members import EpochScores, Member, Trainer
 from l2tune.metrics import as_metric
 from l2tune.penalty.strength import format_lambda
 from l2tune.records.comparison import is_shared
 from l2tune.records.observations import known_parameter, strength_of
 from l2tune.search.state import Plan
+from l2tune.search.telling import Telling, duration
 from l2tune.settings import Settings
-
-_BAR_WIDTH = 16
 
 
 class Progress:
@@ -98,7 +94,7 @@ class Progress:
         folds = sorted({s.member.fold + 1 for s in scores})
         where = f"fold {folds[0]}" if len(folds) == 1 else f"{len(folds)} folds"
         what = f"{self._part + ': ' if self._part else ''}λ {shown}, {where} of {self._folds}, epoch {epoch}"
-        self._display.show([self._bar(what, epoch), *self._telling.status(self._spent())])
+        self._display.show([self._display.bar(what, epoch / self._epochs), *self._telling.status(self._spent())])
 
     def trial(self, trial: FrozenTrial) -> None:
         """Note a finished trial."""
@@ -121,13 +117,6 @@ class Progress:
         if self._follower is not None and self._telling is not None and self._telling.state is not None:
             fits = self._telling.state.fits - self._fits_before
         return f"{fits} fit{'' if fits == 1 else 's'} in {duration(time.monotonic() - self._began)}"
-
-    def _bar(self, text: str, epoch: int) -> RenderableType:
-        line = Table.grid(padding=(0, 1))
-        line.add_column(width=_BAR_WIDTH)
-        line.add_column(no_wrap=True, overflow="ellipsis")
-        line.add_row(ProgressBar(total=self._epochs, completed=epoch, width=_BAR_WIDTH), self._display.cut(text))
-        return line
 
     def _note_best(self, trial: FrozenTrial) -> None:
         if self._telling is not None and trial.state == TrialState.COMPLETE and trial.value is not None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
 
-    from l2tune.commands.display import Display
     from l2tune.commands.following import Follower
+    from l2tune.display import Display
 
 
 CTRL_C = 130
@@ -44,7 +44,7 @@ def watch_command(
 
     from rich.console import Console
 
-    from l2tune.commands.display import Display
+    from l2tune.display import Display
     from l2tune.process import end_loading
     from l2tune.search.storage import load_study, open_storage
 
@@ -117,7 +117,7 @@ class Watching:
             KeyError: There is no study of this name any more.
         """
         from l2tune.commands.following import Follower
-        from l2tune.commands.telling import Telling
+        from l2tune.search.telling import Telling
 
         found = studies_of(self._storage, self._name) if not self._followers or self._forms else {}
         if not self._followers and not found:

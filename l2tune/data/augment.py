@@ -1,4 +1,12 @@
-"""Random augmentation of a batch, on its device."""
+"""Random augmentation of a batch, on its device.
+
+Why not torchvision's v2 transforms: a transform draws one set of parameters a call, so a whole batch is mirrored or
+none of it, and image by image it would be a loop in Python; it draws from torch's global generator, which every member
+and every engine would share, so a fold's augmentation would depend on who trains beside it; its kernels take numbers,
+not a tensor of them, so that a captured step on a GPU would repeat the first draw for ever; and rotation, affine maps
+and colours interpolate or round, which need not give the same bits in both engines and on every device. Moving whole
+pixels does, with draws that are a small tensor of integers made before the step. A test tells should v2 change.
+"""
 
 from __future__ import annotations
 

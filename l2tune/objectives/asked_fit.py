@@ -89,6 +89,11 @@ class AskedFit:
         self._metric = metric
         self._signature(parameter, draws)
 
+    @property
+    def asks_for_samples(self) -> bool:
+        """Whether it gets the indices of its samples; else the folds are its own affair."""
+        return bool(self._names & {"train", "validation"})
+
     def __call__(self, strength: float, fold: int, seed: int, **drawn: Any) -> Any:
         """Scores of one fold: a number or a mapping, or an iterator of them."""
         train, validation = (None, None) if self.splits is None else self.splits.pairs[fold]
@@ -213,6 +218,9 @@ class AskedFit:
             return result, scores
         if isinstance(result, tuple) and len(result) == 2:
             return result
+        if hasattr(result, "predict") or hasattr(result, "state_dict"):
+            fix = "give scorer= (with X= and y=), or return (model, scores)"
+            raise UserError(f"fit gave a {type(result).__name__} and no scores", "fit", fix)
         if self._needs_model and part == "val":
             raise _no_model()
         return None, result

@@ -6,45 +6,41 @@ its two steps instead: `open` a trial, then `advance` the open ones until they a
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
-import numpy as np
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, SuccessiveHalvingPruner
 
-from l2tune.analysis.bias_variance import decompose
-from l2tune.assemble import Assembled, assemble, named, versions
-from l2tune.curve.transform import worst_cost
+from l2tune.assemble import Assembled
 from l2tune.errors import FitFailed, TrialFailed, UserError
 from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member, together
-from l2tune.metrics import BUILT_IN, CLASSIFICATION, UNDECLARED, Metric, as_metric
-from l2tune.objectives.guarded import Training
+from l2tune.metrics import Metric
+from l2tune.objectives.drawing import draw_strength
+from l2tune.objectives.guarded import History, Training
 from l2tune.objectives.kept_predictions import KeptPredictions
 from l2tune.objectives.open_trial import OpenTrial, noting_taken
-from l2tune.optuna_internals import queued_params
+from l2tune.objectives.setup import Setup
+from l2tune.objectives.worst import worst_score
 from l2tune.penalty.strength import ScaleName, StrengthScale, scale_of
-from l2tune.records.claims import claim_baseline, claim_strength, is_wanted_whole, part_of_folds
-from l2tune.records.failures import Failure, is_baseline_just_failed
-from l2tune.records.fold_record import FoldRecord, write_fold
+from l2tune.records.claims import is_wanted_whole, part_of_folds
+from l2tune.records.failures import Failure
+from l2tune.records.fold_record import FoldRecord
 from l2tune.records.observations import (
     as_taken_over,
-    finished_folds,
     finished_folds_of,
     observations,
 )
 from l2tune.records.one_reading import one_reading
-from l2tune.records.parameter import DEFAULT_NAME, Others, StrengthParameter, parameter_of
-from l2tune.records.study import check_direction, describe_study, name_objectives, precision_of, search_range
+from l2tune.records.parameter import DEFAULT_NAME, Others, StrengthParameter
+from l2tune.records.study import check_direction, name_objectives
 from l2tune.records.tables import write_bias_variance
-from l2tune.settings import FUNCTION_SETTINGS, Settings, build
-from l2tune.training.function import Fit, FunctionTrainer, count_splits, yields_scores
+from l2tune.settings import Settings
+from l2tune.training.function import Fit
 
 Steps = Literal["fold", "epoch"]
-History = Mapping[Member, Sequence[EpochScores]]
 
 EPOCH_PRUNERS = (MedianPruner, PercentilePruner, HyperbandPruner, SuccessiveHalvingPruner)
 """Optuna's pruners that compare trials at equal steps; their step is the epoch. All others judge fold by fold."""
@@ -121,6 +117,8 @@ class CrossValidationObjective:
         self.steps: Steps | None = steps
         self.baseline = True
         """Whether λ = 0 is run first; not where training cannot do without a penalty."""
+        self.on_begin: Callable[[Sequence[Member]], None] | None = None
+        """Called with the members that are about to be trained."""
         self.on_epoch: Callable[[Sequence[EpochScores]], None] | None = None
         self.on_stuck: Callable[[Sequence[OpenTrial], str], None] | None = None
         """Called in a thread of its own where a fit that took longer than `fit_timeout` does not stop; by default that
@@ -129,58 +127,55 @@ class CrossValidationObjective:
         """Called with each trial that `advance` could not train."""
         self._predictions = KeptPredictions()
         self._refit, self._suggest = refit, suggest
-        self._assembled: Assembled | None = None
-        self._known: frozenset[str] | None = None
-        """Settings that mean something where it is not l2tune's trainer that trains; None where it is."""
-        self.data: Mapping[str, Any] = {}
         if fit is not None and trainer is not None:
             raise UserError("fit and trainer were both given", "CrossValidationObjective", "give one of them")
-        if refit is not None and (fit is None or not callable(refit)):
-            fix = "give a function refit(strength, seed) together with fit"
-            raise UserError(f"refit={refit!r} cannot be used", "CrossValidationObjective", fix)
-        if suggest is not None and (fit is None or not callable(suggest)):
-            fix = "give a function suggest(trial) together with fit"
-            raise UserError(f"suggest={suggest!r} cannot be used", "CrossValidationObjective", fix)
+        for name, given, signature in (("refit", refit, "strength, seed"), ("suggest", suggest, "trial")):
+            if given is not None and (fit is None or not callable(given)):
+                fix = f"give a function {name}({signature}) together with fit"
+                raise UserError(f"{name}={given!r} cannot be used", "CrossValidationObjective", fix)
         if fit is None and trainer is None:
             if classes is not None:
                 raise UserError(f"{classes} was given", "classes", "leave it out: the images tell")
-            if not isinstance(folds, int | np.integer) or isinstance(folds, bool):
-                raise UserError(
-                    f"{folds!r} is not a number", "folds", "give a number of folds (a splitter goes with your own fit)"
-                )
-            self._assemble(data, model, metric, {"folds": int(folds)} | settings)
+            self._setup = Setup.of_images(data, model, folds, metric, settings)
             return
-        undeclared = UNDECLARED if fit is not None else BUILT_IN["loss"]  # a Trainer's loss is in nats
-        self.metric = undeclared if metric is None else as_metric(metric)
-        self.data = {} if classes is None else {"classes": classes}
-        count = trainer.folds if trainer is not None else count_splits(folds)
-        idle = next((name for name in settings if name not in FUNCTION_SETTINGS), None)
-        if not (isinstance(model, str) and model == "simple_cnn"):
-            idle = "model"
         if not (isinstance(data, str) and data == "digits"):
-            idle = "data"
-        if idle is not None:
-            raise UserError(
-                f"{idle!r} has no effect, for {'fit' if fit is not None else 'trainer'} trains",
-                "CrossValidationObjective",
-                f"leave it out; {', '.join(sorted(FUNCTION_SETTINGS))} can be given",
-            )
-        self._known = FUNCTION_SETTINGS if "epochs" in settings else FUNCTION_SETTINGS - {"epochs"}
-        self.settings = build({"folds": max(count, 2)} | settings)
-        if trainer is None:
-            assert fit is not None
-            epochs = settings.get("epochs", None if yields_scores(fit) else 1)
-            count *= self.settings.search.repeats
-            self.trainer: Trainer = FunctionTrainer(fit, count, self.metric, epochs, self.parameter.scale)
+            settings = {"data": data, **settings}
+        elif not (isinstance(model, str) and model == "simple_cnn"):
+            settings = {"model": model, **settings}
+        if trainer is not None:
+            self._setup = Setup.of_trainer(trainer, metric, classes, settings)
         else:
-            self.trainer = trainer
+            assert fit is not None
+            self._setup = Setup.of_function(fit, folds, metric, self.parameter.scale, classes, settings)
 
     @classmethod
     def from_settings(
         cls, settings: Settings, trainer: Trainer, data: Mapping[str, Any], assembled: Assembled | None = None
     ) -> CrossValidationObjective:
         """The objective of a whole search, sampler and pruner included, around a trainer that is there already."""
-        return cls(trainer=trainer, metric=settings.search.metric)._of_search(settings, data, assembled)
+        objective = cls(trainer=trainer, metric=settings.search.metric)
+        objective._setup = Setup(settings, trainer, objective.metric, data, assembled)
+        return objective
+
+    @property
+    def settings(self) -> Settings:
+        """Of all that is decided by settings."""
+        return self._setup.settings
+
+    @property
+    def trainer(self) -> Trainer:
+        """Trains."""
+        return self._setup.trainer
+
+    @property
+    def metric(self) -> Metric:
+        """What λ is chosen by."""
+        return self._setup.metric
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What the study keeps of the data."""
+        return self._setup.data
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Score one trial. What training raises comes out as it is.
@@ -228,7 +223,7 @@ class CrossValidationObjective:
             if fold in open_trial.todo:
                 self._finish_fold(open_trial, fold, as_taken_over(finished, trial.number))
         if known and not open_trial.done:
-            self._ask_pruner(open_trial)
+            open_trial.ask_pruner()
         return open_trial
 
     def advance(self, open_trials: Sequence[OpenTrial]) -> None:
@@ -300,7 +295,7 @@ class CrossValidationObjective:
         for open_trial in open_trials:
             with noting_taken(open_trial):
                 if not by_epoch and not open_trial.done:
-                    self._ask_pruner(open_trial)
+                    open_trial.ask_pruner()
                 if open_trial.done:
                     self.decompose(open_trial.trial, open_trial.strength, sorted(open_trial.scores))
 
@@ -324,25 +319,11 @@ class CrossValidationObjective:
             FitFailed: With `told`, the trainer raised an error.
         """
         self._predictions.forget_whole(self.trainer.folds)  # of trials that were decomposed before this one
-        history: dict[Member, list[EpochScores]] = {member: [] for member in members}
+        if self.on_begin is not None:
+            self.on_begin(members)
         training = Training(members, self.settings.search.fit_timeout, told=told, on_stuck=on_stuck)
-        with training.guarded():
-            run = self.trainer.start(members)
-            epochs = iter(run)
-        while True:
-            with training.guarded():
-                epoch_scores = next(epochs, None)
-            if epoch_scores is None:
-                break
-            for scores in epoch_scores:
-                history[scores.member].append(scores)
-            if self.on_epoch is not None:
-                self.on_epoch(epoch_scores)
-            if after_epoch is not None:
-                after_epoch(run, history)
+        history = training.train(self.trainer, self.on_epoch, after_epoch)
         for member, scored in history.items():
-            if not scored:
-                raise TrialFailed(f"the trainer gave no scores for fold {member.fold} at λ = {member.strength:g}")
             network = scored[-1].network
             if network is not None and network.test_log_probabilities is not None:
                 self._predictions.keep(member.strength, member.fold, network.test_log_probabilities)
@@ -355,8 +336,8 @@ class CrossValidationObjective:
             UserError: There is no `refit`, or training diverged.
         """
         seed = self.settings.search.seed if seed is None else seed
-        if self._assembled is not None:
-            return self._assembled.refit(strength, seed)
+        if self._setup.assembled is not None:
+            return self._setup.assembled.refit(strength, seed)
         if self._refit is None:
             raise UserError(
                 "how to train on all the data is not known",
@@ -381,43 +362,16 @@ class CrossValidationObjective:
     @property
     def engine(self) -> str:
         """A line that says how l2tune's trainer trains, and why; empty for another trainer."""
-        return "" if self._assembled is None else self._assembled.engine
+        return self._setup.engine
 
     def keep_precision(self, study: optuna.Study) -> None:
-        """Go on in the precision that the study was begun in, where the settings leave it open.
-
-        Scores of both would differ by more than their folds' luck lets one see.
-        """
-        if self._assembled is None or self.settings.training.precision != "auto":
-            return
-        began = precision_of(study)
-        if began not in (None, self.trainer.describe()["precision"]):
-            self._assembled = self._assembled.in_precision(began)
-            self.trainer = self._assembled.trainer
+        """Go on in the precision that the study was begun in, where the settings leave it open."""
+        self._setup = self._setup.in_precision_of(study)
 
     def describe(self, study: optuna.Study) -> None:
         """Store what the study is about, or go on in its precision; refuse a study that was begun otherwise."""
         self.keep_precision(study)
-        told = dict(self.trainer.describe())
-        stored, identity = self.settings.flat(), self.settings.identity()
-        if self._known is not None:  # all other settings are the function's own affair
-            stored, identity = ({k: v for k, v in s.items() if k in self._known} for s in (stored, identity))
-        describe_study(
-            study,
-            settings=_plain(stored),
-            identity=_plain(identity),
-            versions=versions(),
-            trainer=told
-            | {
-                "folds": self.trainer.folds,
-                "epochs": self.trainer.epochs if self.trainer.epochs < sys.maxsize else None,
-                "steps": self.steps_of(study),
-            },
-            data=self.data,
-            metric=self.metric,
-            parameter=self.parameter,
-        )
-        parameter_of(study, self.parameter.name, self.parameter.scale)  # refuses another one
+        self._setup.describe(study, self.parameter, self.steps_of(study))
 
     def draw(self, trial: optuna.Trial) -> float:
         """The trial's λ: 0 if it becomes the baseline or was queued with 0, else as queued or as the sampler proposes.
@@ -429,62 +383,21 @@ class CrossValidationObjective:
         """
         if self._suggest is not None:
             self._suggest(trial)
-        queued = queued_params(trial.study.get_trials(deepcopy=False)[trial.number])
-        if self.parameter.strength(queued) == 0:  # which a log range would reject
-            claim_strength(trial, 0.0)
-            return 0.0
-        if self.baseline and not is_baseline_just_failed(trial) and claim_baseline(trial, self.parameter):
-            return 0.0
-        low, high = self.parameter.scale.range_from_lambda(*search_range(trial.study, self.parameter))
-        trial.suggest_float(self.parameter.name, low, high, log=True)
-        strength = self.parameter.strength(trial.params)
-        assert strength is not None
-        claim_strength(trial, strength)
-        return strength
+        return draw_strength(trial, self.parameter, baseline=self.baseline)
 
     def worst(self, study: optuna.Study, history: Sequence[EpochScores]) -> float:
         """What a diverged fold counts as in the study's values: worse than all that was seen, and than guessing.
 
         Infinitely bad where nothing was seen yet.
         """
-        metric = self.metric
-        own = [metric.cost(s.score(f"val_{metric}")) for s in history]
-        seen = [f.cost for f in finished_folds(study, self.parameter, metric)]
-        costs = np.array([cost for cost in (*own, *seen) if math.isfinite(cost)])
-        guess = metric.guessing(self.data.get("classes") or len(self.data.get("class_names", ())) or None)
-        if not len(costs):
-            return metric.score(math.inf if guess is None else metric.cost(guess))
-        worst = worst_cost(costs, metric)
-        return metric.score(worst if guess is None else max(metric.cost(guess), float(costs.max())))
+        classes = self.data.get("classes") or len(self.data.get("class_names", ())) or None
+        return worst_score(study, history, self.metric, self.parameter, classes)
 
     def decompose(self, trial: optuna.Trial, strength: float, folds: Sequence[int]) -> None:
         """Store bias and variance over the folds whose predictions are at hand; two or more."""
-        predictions = self._predictions.of(strength, folds)
-        labels = self.trainer.test_labels
-        if len(predictions) < 2 or labels is None:
-            return
-        parts = decompose(np.stack(predictions), labels)
-        numbers = {name: float(getattr(parts, name)) for name in parts.__dataclass_fields__}
-        write_bias_variance(trial, len(predictions), numbers)
-
-    def _of_search(self, settings: Settings, data: Mapping[str, Any], assembled: Assembled | None) -> Self:
-        self.settings, self.data, self._assembled, self._known = settings, data, assembled, None
-        return self
-
-    def _assemble(self, data: Any, model: Any, metric: str | Metric | None, given: dict[str, Any]) -> None:
-        """Load the images and build l2tune's trainer."""
-        images, factory, names = named(data, model)
-        name = metric.name if isinstance(metric, Metric) else metric
-        if name is not None and name not in CLASSIFICATION:
-            raise UserError(
-                f"l2tune's trainer does not score {name!r}",
-                "metric",
-                f"choose λ by {', '.join(CLASSIFICATION)}, or give your own fit",
-            )
-        self.settings = build(names | {"metric": name} | given)
-        self.metric = as_metric(self.settings.search.metric)
-        self._assembled = assemble(self.settings, images, factory)
-        self.trainer, self.data = self._assembled.trainer, self._assembled.data
+        parts = self._predictions.decompose(strength, folds, self.trainer.test_labels)
+        if parts is not None:
+            write_bias_variance(trial, *parts)
 
     def _fail(self, open_trial: OpenTrial, error: TrialFailed) -> None:
         """Note why a trial cannot be trained, without holding on to what the error holds."""
@@ -511,12 +424,9 @@ class CrossValidationObjective:
         newest = [scores[-1] for scores in history.values() if scores]
         if open_trial.pruned or epoch <= open_trial.reported or all(scores.epoch < epoch for scores in newest):
             return
-        open_trial.reported = epoch
         study = open_trial.trial.study
         values = [self.worst(study, history[s.member]) if s.diverged else s.score(f"val_{self.metric}") for s in newest]
-        open_trial.trial.report(sum(values) / len(values), step=epoch)
-        if epoch < self.trainer.epochs:  # at the end there is nothing left to save
-            self._ask_pruner(open_trial)
+        open_trial.report_epoch(epoch, sum(values) / len(values), last=epoch >= self.trainer.epochs)
 
     def _finish_fold(
         self,
@@ -530,23 +440,10 @@ class CrossValidationObjective:
         """Store a fold's end, and report it where the step is the fold."""
         study = open_trial.trial.study
         value = record.value("val", self.metric)
-        diverged = record.diverged or value is None
-        open_trial.scores[fold] = self.worst(study, history) if diverged or value is None else value
-        write_fold(open_trial.trial, fold, record)
-        open_trial.todo.remove(fold)
-        if report and self.steps_of(study) == "fold":
-            open_trial.trial.report(open_trial.scores[fold], step=fold)
-
-    def _ask_pruner(self, open_trial: OpenTrial) -> None:
-        if not open_trial.keep and open_trial.trial.should_prune():
-            open_trial.pruned = True
+        score = self.worst(study, history) if record.diverged or value is None else value
+        open_trial.finish_fold(fold, record, score, report=report and self.steps_of(study) == "fold")
 
 
 def _say_stuck(open_trials: Sequence[OpenTrial], line: str) -> None:
     """In a process of the user's own: nothing else can be done."""
     print(f"l2tune: {line} and cannot be stopped; waiting for it", file=sys.stderr, flush=True)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON keeps them."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

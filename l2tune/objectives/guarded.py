@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from l2tune.errors import (
@@ -15,8 +15,10 @@ from l2tune.errors import (
     is_out_of_memory,
     out_of_memory_line,
 )
-from l2tune.members import Member
+from l2tune.members import EpochScores, Member, Run, Trainer
 from l2tune.training.time_limit import time_limit
+
+History = Mapping[Member, Sequence[EpochScores]]
 
 
 class Training:
@@ -67,6 +69,44 @@ class Training:
         finally:
             if self._left is not None:
                 self._left = max(1e-3, self._left - (time.monotonic() - began))
+
+    def train(
+        self,
+        trainer: Trainer,
+        on_epoch: Callable[[Sequence[EpochScores]], None] | None = None,
+        after_epoch: Callable[[Run, History], None] | None = None,
+    ) -> History:
+        """Train the members in one run.
+
+        Args:
+            on_epoch: Called with each epoch's scores.
+            after_epoch: Called with the run, whose members it may drop, and with all scores so far.
+
+        Returns:
+            Member → its epochs.
+
+        Raises:
+            TrialFailed: The trainer gave no scores for a member; and as of `guarded`.
+        """
+        history: dict[Member, list[EpochScores]] = {member: [] for member in self._members}
+        with self.guarded():
+            run = trainer.start(self._members)
+            epochs = iter(run)
+        while True:
+            with self.guarded():
+                epoch_scores = next(epochs, None)
+            if epoch_scores is None:
+                break
+            for scores in epoch_scores:
+                history[scores.member].append(scores)
+            if on_epoch is not None:
+                on_epoch(epoch_scores)
+            if after_epoch is not None:
+                after_epoch(run, history)
+        for member, scored in history.items():
+            if not scored:
+                raise TrialFailed(f"the trainer gave no scores for fold {member.fold} at λ = {member.strength:g}")
+        return history
 
 
 def _where(members: Sequence[Member]) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from l2tune.analysis.bias_variance import decompose
+
 LIMIT_BYTES = 2**26
 """160 fits on CIFAR-10, 4,600 on digits: a λ that a pruner gave up so long ago is hardly completed."""
 
@@ -34,6 +36,20 @@ class KeptPredictions:
         """Those of these folds that are at hand, in the order of the folds."""
         kept = (self._kept.get((strength, fold)) for fold in folds)
         return [predictions for predictions in kept if predictions is not None]
+
+    def decompose(
+        self, strength: float, folds: Iterable[int], labels: NDArray[np.int64] | None
+    ) -> tuple[int, dict[str, float]] | None:
+        """Over how many of the folds bias and variance are known, and what they are; None for fewer than two.
+
+        Args:
+            labels: Of the test images; None where there are none.
+        """
+        predictions = self.of(strength, folds)
+        if len(predictions) < 2 or labels is None:
+            return None
+        parts = decompose(np.stack(predictions), labels)
+        return len(predictions), {name: float(getattr(parts, name)) for name in parts.__dataclass_fields__}
 
     def forget_whole(self, folds: int) -> None:
         """Forget every λ that has all its folds: nothing is trained of it any more."""

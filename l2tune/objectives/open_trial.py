@@ -10,6 +10,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from l2tune.records.failures import Failure
+from l2tune.records.fold_record import FoldRecord, write_fold
 
 
 @dataclass(eq=False)
@@ -55,6 +56,34 @@ class OpenTrial:
     def value(self) -> float:
         """Mean of the folds' final scores."""
         return sum(self.scores.values()) / len(self.scores)
+
+    def finish_fold(self, fold: int, record: FoldRecord, score: float, *, report: bool) -> None:
+        """Store a fold's end.
+
+        Args:
+            report: The step is the fold, and it is reported.
+        """
+        self.scores[fold] = score
+        write_fold(self.trial, fold, record)
+        self.todo.remove(fold)
+        if report:
+            self.trial.report(score, step=fold)
+
+    def report_epoch(self, epoch: int, score: float, *, last: bool) -> None:
+        """Report the mean over folds of an epoch.
+
+        Args:
+            last: Nothing is left to save, so the pruner is not asked.
+        """
+        self.reported = epoch
+        self.trial.report(score, step=epoch)
+        if not last:
+            self.ask_pruner()
+
+    def ask_pruner(self) -> None:
+        """End the trial where the pruner says so."""
+        if not self.keep and self.trial.should_prune():
+            self.pruned = True
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def make_splits(
     Args:
         folds: A number, which splits shuffled: stratified where y are classes that each have as many samples, by groups
             where there are any; a splitter of scikit-learn's kind, which is called with `split(X, y, groups)`; or
-            pairs (train, validation) of index arrays.
+            pairs (train, validation) of index arrays, or of boolean masks over all samples.
         count: How many samples there are; None where only pairs can tell.
         y: Their targets, as the splitter needs them.
         groups: A group of each sample.
@@ -86,23 +86,29 @@ def make_splits(
     kept = np.arange(count) if test is None else np.setdiff1d(np.arange(count), test)
     targets = np.zeros(len(kept)) if y is None else _taken(y, kept, count, "y")
     owners = None if groups is None else _taken(groups, kept, count, "groups")
-    made: list[tuple[Any, Any]] = []
+    made: list[Any] = []
     for repeat in range(repeats):
         state = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
         splitter = _splitter(int(folds), None if y is None else targets, owners, state) if is_number else folds
         with one_line(f"{_shown(splitter)} cannot split the samples", "folds", "give another splitter"):
-            made += list(splitter.split(np.zeros((len(kept), 1)), targets, owners))
-    return _checked([(kept[_indices(a)], kept[_indices(b)]) for a, b in made], count, test)
+            given = list(splitter.split(np.zeros((len(kept), 1)), targets, owners))
+            made += [tuple(kept[as_indices(part, "folds", len(kept))] for part in pair) for pair in given]
+    return _checked(made, count, test)
 
 
-def as_indices(given: Any, where: str) -> Indices:
-    """An array of sample indices.
+def as_indices(given: Any, where: str, count: int | None = None) -> Indices:
+    """An array of sample indices, from one or from a boolean mask.
+
+    Args:
+        count: How many samples there are, so many as a mask must have.
 
     Raises:
-        UserError: It is none, or a mask.
+        UserError: It is neither, or a mask of another length.
     """
     try:
-        found = _indices(given)
+        found = _indices(given, count)
+    except IndexError as error:
+        raise UserError(str(error), where, "give True or False for each sample") from None
     except (TypeError, ValueError):
         raise UserError(f"{_shown(given)} is no array of indices", where, "give whole numbers from 0") from None
     if len(found) and found.min() < 0:
@@ -110,15 +116,28 @@ def as_indices(given: Any, where: str) -> Indices:
     return found
 
 
-def _indices(given: Any) -> Indices:
+def mask_length(given: Any) -> int | None:
+    """How many samples a boolean mask is over; None of what is no mask."""
+    try:
+        array = np.asarray(given)
+    except ValueError:  # rows of several lengths
+        return None
+    return len(array) if array.dtype == bool and array.ndim == 1 else None
+
+
+def _indices(given: Any, count: int | None) -> Indices:
     array = np.asarray(given)
-    if array.dtype == bool or array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
+    if array.ndim == 1 and array.dtype == bool:
+        if count is not None and len(array) != count:
+            raise IndexError(f"a mask of {len(array)} values for {count} samples")
+        return np.flatnonzero(array).astype(np.int64)
+    if array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
         raise TypeError("no indices")
     return array.astype(np.int64)
 
 
 def _listed(folds: Any) -> list[tuple[Any, Any]]:
-    fix = "give a number, a splitter, or pairs of indices (train, validation)"
+    fix = "give a number, a splitter, or pairs of indices or masks (train, validation)"
     if not isinstance(folds, Iterable) or isinstance(folds, str | bytes):
         raise UserError(f"{_shown(folds)} does not tell the folds", "folds", fix)
     pairs = list(folds)
@@ -131,10 +150,14 @@ def _listed(folds: Any) -> list[tuple[Any, Any]]:
 def _checked(pairs: Sequence[tuple[Any, Any]], count: int | None, test: Indices | None) -> Splits:
     if not pairs:
         raise UserError("0 folds cannot be trained", "folds", "give 2 or more")
+    if count is None:  # a mask tells, and all others must agree
+        count = next((length for pair in pairs for part in pair if (length := mask_length(part)) is not None), None)
+    if test is not None and count is not None and test.max() >= count:
+        raise UserError(f"its index {test.max()} is beyond the {count} samples", "test", "count from 0")
     made = []
     for number, pair in enumerate(pairs, 1):
         where = f"folds: fold {number}"
-        train, validation = (as_indices(part, where) for part in pair)
+        train, validation = (as_indices(part, where, count) for part in pair)
         for name, part in (("training", train), ("validation", validation)):
             if not len(part):
                 raise UserError(f"it has no {name} samples", where, "give each fold both")

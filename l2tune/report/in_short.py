@@ -12,7 +12,7 @@ from l2tune.analysis.findings import verdict
 from l2tune.analysis.wording import amount, percentage
 from l2tune.penalty.strength import format_lambda
 from l2tune.report.canvas import BLUE, GREEN, GREY, VERMILION
-from l2tune.report.labels import metric_title
+from l2tune.report.labels import has_own, metric_title, own_name, own_written
 from l2tune.terminal_text import one_line
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 240, 56, 36
@@ -27,14 +27,21 @@ def in_five_lines(t: Estimates) -> str:
     low, high = t.interval
     error = f" ± {amount(t.best_standard_error, metric, unit=False)}" if math.isfinite(t.best_standard_error) else ""
     lines += [
-        f"  λ_best {format_lambda(t.best_lambda)} (95 %: {format_lambda(low)} to {format_lambda(high)})",
-        f"  λ_1se {format_lambda(t.one_se_lambda)}",
+        f"  λ_best {_both(t, t.best_lambda)} (95 %: {format_lambda(low)} to {format_lambda(high)})",
+        f"  λ_1se {_both(t, t.one_se_lambda)}",
         f"  {metric.name} {amount(t.best_value, metric)}{error} at λ_best{'' if t.complete else ' (by the curve)'}",
     ]
     if t.baseline_value is not None:
         gained = f", {percentage(t.relative_gain)} better" if t.relative_gain and t.relative_gain > 0 else ""
         lines.append(f"  without {amount(t.baseline_value, metric)}{gained}")
     return "\n".join(map(_line, lines))
+
+
+def _both(t: Estimates, strength: float) -> str:
+    """λ, and the number beside it that goes into code."""
+    parameter = t.record.parameter
+    own = f", {own_name(parameter)} {own_written(parameter, strength)}" if has_own(parameter) else ""
+    return format_lambda(strength) + own
 
 
 def as_html(t: Estimates) -> str:

@@ -4,8 +4,9 @@
     python studies/benchmarks/before_after.py f4f34db --cases digits busy --runs 3
 
 Seconds are those of the whole command, with imports and report; a ratio is of medians. `two at once`: two searches at
-the same time, against one alone of the same code; `busy`: one search beside a loop on every core, likewise. MNIST is
-read from $L2TUNE_DATA, CIFAR-10 from the folder $L2TUNE_CIFAR10. Writes `results/before-after.{json,md}`.
+the same time, against one alone; `busy`: one search beside a loop on every core, likewise. Both are of the code as it
+is now, for they tell how it bears company, and come after `digits`, which is the one alone. MNIST is read from
+$L2TUNE_DATA, CIFAR-10 from the folder $L2TUNE_CIFAR10. Writes `results/before-after.{json,md}`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -52,6 +53,10 @@ CASES: dict[str, list[str]] = {
 }
 """Case → words of `l2tune search`."""
 
+COMPANY = ("two at once", "busy")
+TARGETS = dict.fromkeys(CASES, 0.4) | {"digits, float32": 0.65, "two at once": 1.6, "busy": 2.3}
+"""Case → the ratio aimed at: to the earlier commit, or to one search alone."""
+
 
 def start(code: Path, words: list[str], folder: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "l2tune", "search", "--study", "timed", "--quiet", *words]
@@ -71,6 +76,18 @@ def searches(code: Path, words: list[str], at_once: int = 1) -> tuple[float, dic
                 raise SystemExit(f"a search by {code} failed")
         seconds = time.perf_counter() - began
         return seconds, json.loads((folders[0] / "runs/timed/results.json").read_text())
+
+
+def in_company(case: str, runs: int, alone: float) -> dict[str, Any]:
+    """A row of two searches at once, or of one beside a loop on every core, against the seconds of one alone."""
+    taken = []
+    for _ in range(runs):
+        with busy_cores() if case == "busy" else nullcontext():
+            seconds, found = searches(ROOT, CASES["digits"], at_once=1 if case == "busy" else 2)
+        taken.append(seconds)
+    now = median(taken)
+    row = {"case": case, "now (s)": now, "times one alone": now / alone, "target": TARGETS[case]}
+    return row | {"fits now": found["fits"], "λ now": f"{found['best_lambda']:.3g}"}
 
 
 @contextmanager
@@ -97,34 +114,32 @@ def earlier_code(commit: str) -> Iterator[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("commit", help="to compare with")
-    parser.add_argument("--cases", nargs="*", default=[*CASES, "two at once", "busy"])
+    parser.add_argument("--cases", nargs="*", default=[*CASES, *COMPANY], choices=[*CASES, *COMPANY])
     parser.add_argument("--runs", type=int, default=2)
     given = parser.parse_args()
-    rows = []
+    if set(given.cases) & set(COMPANY) and given.cases[0] != "digits":
+        parser.error("searches in company are told against `digits` alone: give it first")
+    rows: list[dict[str, Any]] = []
     with earlier_code(given.commit) as before:
         codes = {"before": before, "now": ROOT}
-        alone: dict[str, list[float]] = {name: [] for name in codes}
+        alone: list[float] = []
         for case in given.cases:
+            if case in COMPANY:
+                rows.append(in_company(case, given.runs, median(alone)))
+                print(rows[-1], flush=True)
+                write(given.commit, rows, given.runs)
+                continue
             taken: dict[str, list[float]] = {name: [] for name in codes}
             found: dict[str, dict[str, Any]] = {}
             for _ in range(given.runs):
                 for name, code in codes.items():
-                    if case == "two at once":
-                        seconds, found[name] = searches(code, CASES["digits"], at_once=2)
-                    elif case == "busy":
-                        with busy_cores():
-                            seconds, found[name] = searches(code, CASES["digits"])
-                    else:
-                        seconds, found[name] = searches(code, CASES[case])
+                    seconds, found[name] = searches(code, CASES[case])
                     taken[name].append(seconds)
-            if case == "digits":
-                alone = taken
+            alone = taken["now"] if case == "digits" else alone
             one = {name: median(seconds) for name, seconds in taken.items()}
             row: dict[str, Any] = {"case": case, "before (s)": one["before"], "now (s)": one["now"]}
             row["ratio"] = one["now"] / one["before"]
-            if case in ("two at once", "busy") and alone["now"]:
-                row["times one alone: before"] = one["before"] / median(alone["before"])
-                row["now"] = one["now"] / median(alone["now"])
+            row["target"] = TARGETS[case]
             for name in codes:
                 row[f"fits {name}"] = found[name]["fits"]
                 row[f"λ {name}"] = f"{found[name]['best_lambda']:.3g}"

@@ -2,11 +2,13 @@
 
     python studies/benchmarks/precision.py digits-sgd mnist-1000-adam     # record in bfloat16 and compare
     python studies/benchmarks/precision.py --compare                     # compare what is recorded
+    python studies/benchmarks/precision.py --compare --seeds 40          # and what searches of either choose
 
 Same images, folds, seeds and schedule as `record.py`; `--precision float32` instead trains in float32 once more, which
 tells what other sums and threads alone change. For each recording and λ: the difference of the cross-validated loss in
 standard errors of the cross-validation at its best λ. The valley is where the curve is within one of these of its
-lowest mean. Writes `recordings/PRECISION/NAME.csv.gz` and `results/precision.{json,md}`.
+lowest mean. With `--seeds`, so many searches by loss over either recording, with the same seeds; the recording in
+float32 judges what both choose. Writes `recordings/PRECISION/NAME.csv.gz` and `results/precision.{json,md}`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ import datetime
 import json
 import os
 import platform
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib import metadata
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,8 @@ import numpy as np
 import pandas as pd
 import record
 from record import FOLDER, RECORDINGS
+from recording import Recording
+from search import search
 
 RESULTS = Path(__file__).parent / "results" / "precision.json"
 WANTED = 0.1
@@ -61,6 +68,29 @@ def compared(name: str, precision: str) -> dict[str, Any]:
     }
 
 
+def choices(name: str, precision: str, seeds: int) -> dict[str, Any]:
+    """The λs that searches of both recordings choose, seed by seed, and how far they are apart in float32."""
+    paths = [FOLDER / f"{name}.csv.gz", FOLDER / precision / f"{name}.csv.gz"]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        first, second = (
+            [outcome.choices[-1] for outcome in pool.map(partial(search, path, "loss", "l2tune"), range(seeds))]
+            for path in paths
+        )
+    judge = Recording(paths[0], "loss")
+    regrets = [[judge.regret(choice) for choice in chosen] for chosen in (first, second)]
+    apart = [abs(one - other) for one, other in zip(*regrets, strict=True)]
+    return {
+        "recording": name,
+        "precision": precision,
+        "seeds": seeds,
+        "float32": first,
+        "again": second,
+        "agree": float(np.mean([gap <= 1 for gap in apart])),
+        "largest": max(apart),
+        "within_one_error": [float(np.mean([regret <= 1 for regret in own])) for own in regrets],
+    }
+
+
 def page(told: dict[str, Any]) -> str:
     """The results as a page of Markdown."""
     lines = [
@@ -80,6 +110,19 @@ def page(told: dict[str, Any]) -> str:
         cells = [one["recording"], one["precision"], f"{one['standard_error']:.3g}", f"{one['largest_in_valley']:.3f}"]
         cells += [f"{one['largest']:.3f}", f"{one['best']:.2e}, {one['best_of_it']:.2e}", f"{one['regret']:.3f}"]
         lines.append("| " + " | ".join(cells) + " |")
+    if told["searches"]:
+        lines += [
+            "",
+            "Searches of both recordings by loss, seed by seed. `agree`: the share of seeds whose two choices are "
+            "within one standard error of each other, judged in float32 (wanted: all); `largest`: by how many they "
+            "are apart at most; then the share of choices within one standard error of the best.",
+            "",
+            "| recording | again in | seeds | agree | largest | within 1 se: float32 | again |",
+            "|---|---|---|---|---|---|---|",
+        ]
+    for one in told["searches"]:
+        cells = [one["recording"], one["precision"], str(one["seeds"]), f"{one['agree']:.0%}", f"{one['largest']:.2f}"]
+        lines.append("| " + " | ".join([*cells, *(f"{share:.0%}" for share in one["within_one_error"])]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -88,6 +131,7 @@ def main() -> None:
     parser.add_argument("name", nargs="*", choices=[*RECORDINGS, []], help="which recordings")
     parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--compare", action="store_true", help="only compare what is recorded")
+    parser.add_argument("--seeds", type=int, default=0, help="searches of each recording")
     given = parser.parse_args()
     for name in [] if given.compare else given.name:
         settings, strengths = RECORDINGS[name]
@@ -98,6 +142,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "versions": {name: metadata.version(name) for name in ("l2tune", "torch", "numpy")},
         "recordings": [compared(name, precision) for precision, name in found],
+        "searches": [choices(name, precision, given.seeds) for precision, name in found if given.seeds],
     }
     RESULTS.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     RESULTS.with_suffix(".md").write_text(page(told), encoding="utf-8")

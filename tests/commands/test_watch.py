@@ -16,10 +16,9 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from l2tune.commands import watch as command
-from l2tune.commands.display import Display
 from l2tune.commands.following import Follower
 from l2tune.commands.progress import Progress
-from l2tune.commands.telling import Telling, about
+from l2tune.display import Display
 from l2tune.errors import UserError
 from l2tune.members import EpochScores, make_member
 from l2tune.records.claims import claim_strength
@@ -28,6 +27,7 @@ from l2tune.records.keys import GIVEN_UP
 from l2tune.records.workers import Worker, write_beat, write_worker
 from l2tune.search.state import Plan
 from l2tune.search.storage import open_storage
+from l2tune.search.telling import Telling, about
 from l2tune.settings import build
 
 MakeStudy = Callable[..., optuna.Study]
@@ -161,14 +161,14 @@ def test_a_poll_that_finds_nothing_new_fits_no_curve(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("the state was read again")
 
-    monkeypatch.setattr("l2tune.commands.telling.read_state", refuse)
+    monkeypatch.setattr("l2tune.search.telling.read_state", refuse)
     write_beat(study, trial, 1)  # a first beat is a new key
     with pytest.raises(AssertionError):
         follower.poll()
     follower = Follower(Telling(study), display_of()[0])
     monkeypatch.undo()
     follower.poll()
-    monkeypatch.setattr("l2tune.commands.telling.read_state", refuse)
+    monkeypatch.setattr("l2tune.search.telling.read_state", refuse)
     write_beat(study, trial, 2)
     follower.poll()
 

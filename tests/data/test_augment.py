@@ -77,3 +77,21 @@ def test_draws_go_to_a_card_from_pinned_memory(monkeypatch):
         found = augment(torch.empty(4, 1, 8, 8, dtype=torch.uint8, device="cuda"), ("flip", "shift"), seeded())
     assert found.device.type == "cuda"
     assert pinned == [(4, 3)]
+
+
+def test_the_transforms_of_torchvision_draw_once_for_a_batch_and_from_the_global_generator():
+    """Should that change, what `l2tune.data.augment` says of them is no more, and they may serve."""
+    from torchvision.transforms import v2
+
+    batch = torch.rand(64, 1, 8, 8)
+    for transform in (v2.RandomHorizontalFlip(0.5), v2.RandomRotation(30), v2.RandomCrop(8, padding=1)):
+        alone, together = [], []
+        for seed in range(10):
+            torch.manual_seed(seed)
+            together.append(transform(batch))
+            torch.manual_seed(seed)
+            alone.append(transform(batch[:1]))
+        assert all(torch.equal(one[0], several[0]) for one, several in zip(alone, together, strict=True))
+        torch.manual_seed(3)
+        same = transform(batch[:1].expand(64, 1, 8, 8))
+        assert (same == same[:1]).all(), "one draw for all images"

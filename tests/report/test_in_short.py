@@ -32,7 +32,7 @@ def test_it_shows_itself_in_five_lines(tradeoff: Tradeoff) -> None:
     lines = repr(tradeoff).splitlines()
     assert len(lines) == 5
     assert lines[0] == "Tradeoff of study 'constructed': loss, 5 folds, 45 fits"
-    assert lines[1].startswith("  λ_best 1.00e-3 (95 %: ")
+    assert lines[1].startswith("  λ_best 1.00e-3, weight decay 2.00e-3 (95 %: ")
     assert lines[2].startswith("  λ_1se ")
     assert lines[3].startswith("  loss 0.199 nats ± ")
     assert "better" in lines[4]

@@ -31,7 +31,7 @@ def loss(strength: float, fold: int) -> float:
 def by_fold(
     score: Callable[[float, int], float], name: str = "lambda", to_lambda: Callable[[float], float] = lambda x: x
 ) -> Callable[[optuna.Trial], float]:
-    """An objective that reports one value per fold, as the README describes it."""
+    """An objective that reports one value per fold, as the documentation describes it."""
 
     def objective(trial: optuna.Trial) -> float:
         strength = to_lambda(trial.suggest_float(name, 1e-6, 1e2, log=True))

@@ -48,6 +48,16 @@ def test_a_search_logs_each_fit_once_and_its_verdict(tool: Tool, capsys: pytest.
     assert capsys.readouterr().out == f"digits: 0 fits to {tool.word.partition('=')[0]}\n"
 
 
+def test_a_comparison_logs_the_fits_of_each_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--penalties", "l2,l1", "--trials", "2", "--tracker", "tensorboard=tb")
+    assert run("compare", *QUICK, *words, "--quiet") == 0
+    for form in ("l2", "l1"):
+        assert len(list(tmp_path.glob(f"tb/digits-compare-{form}-*/trial-*-fold-*"))) == 4
+    capsys.readouterr()
+    assert run("track", "digits-compare", "--storage", "s.db", "--tracker", "tensorboard=tb") == 0
+    assert capsys.readouterr().out.count(": 0 fits to ") == 2
+
+
 def test_several_trackers_get_the_same(
     make_study: MakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

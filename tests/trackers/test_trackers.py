@@ -133,6 +133,36 @@ def test_as_a_callback_of_optuna_it_keeps_up_with_the_search(tool: Tool) -> None
     assert sorted(steps) == [1, 2, 3, 4, 5]
 
 
+def test_tune_logs_each_fit_and_its_verdict(tool: Tool) -> None:
+    def fit(weight_decay: float, fold: int) -> Any:
+        return course(weight_decay / 2, fold, 0)
+
+    found = l2tune.tune(fit, folds=2, trials=3, tracker=tool.tracker(), n_jobs=1)
+    fits, wanted = tool.fits(), expected(found.study)
+    assert set(fits) == set(wanted)
+    for place, (strength, record) in wanted.items():
+        assert float(fits[place].params["weight_decay"]) == pytest.approx(2 * strength)
+        assert fits[place].metrics["val_f1"] == pytest.approx(dict(enumerate(record["curves"]["val_f1"], 1)), rel=1e-5)
+    assert tool.study().verdict == found.verdict
+    assert send(tool, found.study) == 0
+
+
+def test_several_trackers_by_name_or_made_already(tmp_path: Path) -> None:
+    made = l2tune.TensorBoardTracker(tmp_path / "mine")
+    found = l2tune.tune(course, folds=2, trials=2, parameter="lambda", tracker=["tensorboard", made])
+    for folder in (tmp_path / "mine", Path("runs/tensorboard")):
+        assert len(list(folder.glob("course-*/trial-*-fold-*"))) == 4
+    assert found.best_lambda > 0
+
+
+def test_a_comparison_in_python_is_logged_too(tmp_path: Path) -> None:
+    found = l2tune.compare(
+        penalties=("l2", "l1"), subset=100, epochs=2, folds=2, trials=2, device="cpu", tracker="tensorboard"
+    )
+    assert len(list(Path("runs/tensorboard").glob("digits-compare-l[12]-*/trial-*-fold-*"))) == 8
+    assert set(found.estimates) == {"l2", "l1"}
+
+
 def test_a_study_of_the_users_own_is_told_by_its_scores(tool: Tool) -> None:
     def objective(trial: optuna.Trial) -> float:
         decay, lr = trial.suggest_float("weight_decay", 1e-6, 1, log=True), trial.suggest_float("lr", 0.1, 1)

@@ -8,23 +8,28 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from l2tune.terminal_text import one_line, readable
 
+_BAR_WIDTH = 16
+
 
 class Display:
-    """What commands show while something goes on.
+    """What is shown while something goes on.
 
     Args:
         console: Where to.
         quiet: Show nothing.
+        redirect_stdout: What is printed meanwhile goes above the live lines, for it would be drawn over.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, redirect_stdout: bool = False) -> None:
         self._console, self._quiet = console, quiet
         self.live = console.is_terminal and not quiet
-        self._area = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+        self._area = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=redirect_stdout)
         self._sections: dict[str, Sequence[RenderableType]] = {}
 
     def __enter__(self) -> Self:
@@ -66,3 +71,11 @@ class Display:
     def shown(self, line: str) -> str:
         """The line on one line, as the console can show it."""
         return readable(one_line(line), self._console.encoding)
+
+    def bar(self, line: str, share: float) -> RenderableType:
+        """The line behind a bar of which so much is done."""
+        row = Table.grid(padding=(0, 1))
+        row.add_column(width=_BAR_WIDTH)
+        row.add_column(no_wrap=True, overflow="ellipsis")
+        row.add_row(ProgressBar(total=1.0, completed=share, width=_BAR_WIDTH), self.cut(line))
+        return row
