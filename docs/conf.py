@@ -25,7 +25,7 @@ extensions = [
     "measurements",
     "offline",
 ]
-exclude_patterns = ["_build", "_ext", "_static", "cluster", "examples"]
+exclude_patterns = ["_build", "_ext", "_static", "cluster", "examples", "how-it-works/tables"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
