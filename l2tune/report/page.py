@@ -161,7 +161,7 @@ def _text(path: str) -> Markup:
 
 @cache
 def _plotly() -> Markup:
-    """Plotly's basic bundle: scatter, bar and pie, a quarter of the whole."""
+    """Plotly's basic bundle (npm's plotly.js-basic-dist-min): scatter, bar and pie, a quarter of the whole."""
     return _text("vendor/plotly-basic.min.js")
 
 

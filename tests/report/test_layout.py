@@ -206,6 +206,21 @@ def test_the_code_is_copied(opened: Callable[..., Page]) -> None:
         assert page.evaluate("navigator.clipboard.readText()").startswith(start)
 
 
+def test_the_search_is_replayed_by_keyboard(opened: Callable[..., Page]) -> None:
+    page = opened("searched")
+    last = page.text_content("#replay-frame") or ""
+    stars = "() => [...document.querySelectorAll('#replay .points path')].length"
+    drawn = page.evaluate(stars)
+    assert re.match(r"Fit (\d+) of \1: λ ", last)
+    page.locator("[data-frames=replay]").focus()
+    page.keyboard.press("ArrowLeft")
+    assert last != page.text_content("#replay-frame") != ""
+    page.keyboard.press("Home")
+    assert (page.text_content("#replay-frame") or "").startswith("Fit 1 of ")
+    assert page.evaluate(stars) < drawn
+    assert page.get_attribute("[data-frames=replay]", "aria-valuetext") == "fit 1"
+
+
 def test_points_of_a_column_stand_below_one_another(opened: Callable[..., Page]) -> None:
     page = opened("searched")
     places = page.evaluate(

@@ -20,7 +20,7 @@
   };
 
   function draw(holder, printed = false) {
-    if (!holder.checkVisibility()) return; // not on paper
+    if (holder.offsetParent === null) return; // not on paper
     const isDark = dark.matches && !printed;
     const figure = JSON.parse(isDark ? lit(stored.get(holder)) : stored.get(holder));
     const frames = figure.frames || [];
