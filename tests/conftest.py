@@ -28,6 +28,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads that spin while they wait wou
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts background jobs so; tests interrupt themselves
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Its lines name studies; pytest-xdist cannot send half a character, which some tests name theirs
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 MakeFolder = Callable[..., Path]
 
 

@@ -417,6 +417,7 @@ def test_a_fit_that_no_other_process_can_have_is_refused() -> None:
 
 
 def test_nothing_of_the_process_is_changed(capfd: pytest.CaptureFixture[str]) -> None:
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.INFO)
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
@@ -437,6 +438,7 @@ def test_nothing_of_the_process_is_changed(capfd: pytest.CaptureFixture[str]) ->
     assert after == before
     assert [list(logging.getLogger(name).handlers) for name in ("", "l2tune")] == handlers
     assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    optuna.logging.set_verbosity(verbosity)
     assert capfd.readouterr() == ("", ""), "no terminal, no progress"
 
 
