@@ -64,8 +64,8 @@ def versions() -> str:
     names = ("l2tune", "torch", "numpy", "scikit-learn", "optuna", "plotly")
     with_versions = ", ".join(f"{name} {version(name)}" for name in names)
     threads = os.environ.get("OMP_NUM_THREADS", "all")
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads"
-    return f"{date.today()}: Python {platform.python_version()}, {with_versions}; {machine}\n"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {threads} thread{'s' * (threads != '1')}"
+    return f"{date.today()}: Python {platform.python_version()}, {with_versions},\non {machine}\n"
 
 
 def run_page(page: Path) -> None:
