@@ -127,7 +127,6 @@ def cost_of(case: Case, curve: str, strength: float, rng: np.random.Generator, l
 
 def build_study(case: Case) -> Estimates:
     """The estimates of a case."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     direction = "maximize" if case.metric.maximize else "minimize"
     study = optuna.create_study(study_name="constructed", direction=direction)
     parameter = StrengthParameter(case.parameter[0], StrengthScale(case.parameter[1]))

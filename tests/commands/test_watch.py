@@ -89,11 +89,7 @@ def storage(tmp_path: Path) -> str:
 
 
 def study_in(storage: str, make_study: MakeStudy, *strengths: float, **more: object) -> optuna.Study:
-    study = make_study(
-        valley, lambda s: 0.1 + s, strengths=strengths, noise=1e-3, storage=open_storage(storage), **more
-    )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return study
+    return make_study(valley, lambda s: 0.1 + s, strengths=strengths, noise=1e-3, storage=open_storage(storage), **more)
 
 
 def test_running_and_finished_trials_are_shown_as_they_come(storage: str, make_study: MakeStudy) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -139,7 +138,3 @@ def test_whatever_a_study_holds_it_has_a_page(study: optuna.Study) -> None:
     except UserError:
         return
     assert render_html(t).rstrip().endswith("</html>")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
