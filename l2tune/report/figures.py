@@ -212,7 +212,7 @@ def weights_figure(t: Estimates) -> go.Figure | None:
             legend=True,
         )
     top = float(layers["size"].max())
-    canvas.y(type="log", exponentformat="power", dtick=1)
+    canvas.y(type="log", exponentformat="power", dtick=1, tickfont={"size": 10})
     if 0 < top < math.inf:  # what decays to nothing would flatten all else
         canvas.y(range=[math.log10(top) - 4, math.log10(top) + 0.3])
     _mark_best(canvas, t)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from l2tune.penalty.strength import StrengthScale
 from l2tune.records.keys import STRENGTH, fold_key
 from l2tune.records.parameter import StrengthParameter
 from l2tune.records.study import describe_study, widen_range
+from l2tune.report.captions import CAPTIONS
 from l2tune.report.html import render as render_html
 from l2tune.report.page_tables import by_fold, by_strength, search
 from l2tune.report.tables import results_json, trials_csv
@@ -125,6 +127,8 @@ def test_whatever_a_study_holds_it_is_told(study: optuna.Study) -> None:
     render_terminal(t, 80, ascii_only=True).encode("ascii")
     for table in (by_strength(t), by_fold(t), search(t)):
         assert "nan" not in {cell for column in table.columns for cell in column.cells}
+    for caption in CAPTIONS.values():
+        assert not re.search(r"\bnan\b|\binf\b|∞|not a number", caption(t))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
