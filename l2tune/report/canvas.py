@@ -239,7 +239,7 @@ class Canvas:
             },
         )
         figure.update_xaxes(exponentformat="power", showline=True, ticks="outside", **grid)
-        figure.update_yaxes(ticks="outside", nticks=6, **grid)
+        figure.update_yaxes(ticks="outside", nticks=6, exponentformat="e", automargin=True, **grid)
         figure.update_xaxes(title={"text": for_plotly(x), "standoff": 6}, row=self.rows, col=1)
         if not self._zero:
             return

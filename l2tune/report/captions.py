@@ -52,7 +52,7 @@ def tradeoff_caption(t: Estimates) -> str:
         before, after = amounts([t.baseline_value, t.best_value], metric)
         said = f"{scored} is {before}{unit} at λ = 0 and {after}{unit} at {best}{by}"
     low, high = t.band
-    if low <= t.best_lambda <= high or t.best_lambda == 0:
+    if high > 0 and (low <= t.best_lambda <= high or t.best_lambda == 0):
         said += f"; it is within one standard error of the best {_where(t)}"
     broken = int((t.strengths["diverged"] > 0).sum())
     if broken:
