@@ -90,16 +90,16 @@ _BOUGHT = (
 )
 _ZEROS = "The same over the share of penalized weights that are exactly zero."
 _LAYERS = (
-    "Means over the folds done. A unit is an output channel or row of a layer; it is dead when all its penalized "
-    "weights are exactly zero."
+    "Means over folds; λs that lack some are faint and not joined. A unit is an output channel or row of a layer; it "
+    "is dead when all its penalized weights are exactly zero."
 )
 _WEIGHTS = (
     "How large the penalized weights of the folds' networks are: their share in each eighth of a decade of |w|. What "
     "is exactly zero is in no bin, but in the legend; the bin at 1e-6 also has whatever else is smaller."
 )
 _SMOOTHNESS = (
-    "Means over folds, on the test images; grey is λ = 0, faint points lack folds. A lower input gradient is a "
-    "smoother network. Where networks learn next to nothing they may leave the picture."
+    "Means over folds, on the test images; grey is λ = 0; λs that lack folds are faint and not joined. A lower input "
+    "gradient is a smoother network. Where networks learn next to nothing they may leave the picture."
 )
 _BIAS = (
     "Of the folds' networks on the test images; grey is λ = 0, faint points lack folds. Bias is the loss or error of "

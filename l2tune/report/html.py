@@ -55,16 +55,23 @@ _FIGURES = {
 _NOTES = {
     "gap": (
         "Overfit: by how much validation is worse than training. Underfit: by how much training is worse than at the "
-        "λ that fits the training images best. Means over the folds done at each λ, ± one standard error."
+        "λ that fits the training images best. Points are folds; filled circles are means over all folds, open ones "
+        "what is expected over all folds where some are missing."
     ),
     "bias_variance": (
         "Every fold's network predicts the same test images: bias is the loss of their central prediction, variance "
         "what they differ by (Yang et al., 2020; Domingos, 2000). The folds share training images, so the variance "
         "over entirely new images is larger than shown."
     ),
-    "learning": "Validation metric by epoch, mean over the folds done; broken: λ = 0; faint lines lack folds.",
-    "weights": "Mean over folds.",
-    "network": "Mean over folds: lower input gradients mean a smoother network. On the test images.",
+    "learning": (
+        "One line for each λ, in the colour of its regime; thick: the best λ, broken: λ = 0. Faint lines lack folds, "
+        "and may be of easy ones."
+    ),
+    "weights": "Means over all folds; open circles are expected, where folds are missing.",
+    "network": (
+        "On the test images. A lower input gradient is a smoother network. Filled circles are means over all folds, "
+        "open ones expected."
+    ),
 }
 """How to read each."""
 
