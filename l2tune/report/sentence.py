@@ -136,7 +136,7 @@ def _best(t: Estimates, names: Naming) -> str:
         searched = names.span(*map(float, record.range))
         return f"No λ of the range searched ({searched}) is better than λ = 0 by the fitted curve: {scored}."
     decay = ""
-    if record.decays and record.parameter.scale.name != "weight_decay":
+    if record.decays and record.parameter.scale.name == "lambda":  # alpha and C are not on its scale
         decay = f", a weight decay of {format_lambda(weight_decay(best))}"
     disputed = proof(t) == "worse"
     who = "By the fitted curve the best is" if disputed or not names.folds(best) else "The best is"
