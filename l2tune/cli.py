@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -61,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     write_unheard()
     write_readably(sys.stdout, sys.stderr)
+    # SQLAlchemy raises what goes wrong; what it logs besides is the traceback of a cursor that Ctrl-C has interrupted
+    logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
     own_process()
     begin_loading()
     try:

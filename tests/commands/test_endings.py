@@ -307,3 +307,20 @@ def test_a_folder_that_becomes_a_file_meanwhile(
     last = capfd.readouterr().err.splitlines()[-1]
     assert last.startswith("l2tune: --out runs/mine: the results cannot be written (")
     assert last.endswith("the study is kept: mend the folder, or give another --out, then `l2tune report mine`")
+
+
+def test_the_traceback_of_an_interrupted_cursor_is_not_shown(tmp_path: Path) -> None:
+    code = """
+import logging, sqlite3
+from l2tune import cli
+def interrupted(argv):
+    try:
+        sqlite3.connect(":memory:").execute("nothing")
+    except sqlite3.Error:  # as SQLAlchemy does when it cannot close a cursor
+        logging.getLogger("sqlalchemy.pool.impl.QueuePool").error("Error closing cursor", exc_info=True)
+    raise KeyboardInterrupt
+cli.app = interrupted
+cli.main(["list"])
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (130, "l2tune: interrupted\n")
