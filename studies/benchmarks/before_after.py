@@ -119,15 +119,15 @@ def main() -> None:
     given = parser.parse_args()
     if set(given.cases) & set(COMPANY) and given.cases[0] != "digits":
         parser.error("searches in company are told against `digits` alone: give it first")
-    rows: list[dict[str, Any]] = []
+    rows = earlier_rows(given.commit, given.cases)
     with earlier_code(given.commit) as before:
         codes = {"before": before, "now": ROOT}
         alone: list[float] = []
         for case in given.cases:
             if case in COMPANY:
-                rows.append(in_company(case, given.runs, median(alone)))
+                rows.append(in_company(case, given.runs, median(alone)) | measured(given.runs))
                 print(rows[-1], flush=True)
-                write(given.commit, rows, given.runs)
+                write(given.commit, rows)
                 continue
             taken: dict[str, list[float]] = {name: [] for name in codes}
             found: dict[str, dict[str, Any]] = {}
@@ -143,29 +143,49 @@ def main() -> None:
             for name in codes:
                 row[f"fits {name}"] = found[name]["fits"]
                 row[f"λ {name}"] = f"{found[name]['best_lambda']:.3g}"
+            row |= measured(given.runs)
             rows.append(row)
             print(row, flush=True)
-            write(given.commit, rows, given.runs)
+            write(given.commit, rows)
 
 
-def write(commit: str, rows: list[dict[str, Any]], runs: int) -> None:
+FILE = HERE / "results" / "before-after.json"
+
+
+def earlier_rows(commit: str, cases: list[str]) -> list[dict[str, Any]]:
+    """Those of other cases against the same commit, measured before; each row tells when."""
+    told = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    same = told.get("before") == commit
+    return [row for row in told["rows"] if row["case"] not in cases] if same else []
+
+
+def measured(runs: int) -> dict[str, Any]:
+    """When a row was measured, and how often."""
+    return {"runs": runs, "measured": datetime.date.today().isoformat()}
+
+
+def shown(value: Any) -> str:
+    """A cell of the table."""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def write(commit: str, rows: list[dict[str, Any]]) -> None:
     """The results so far."""
     about = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "versions": {name: metadata.version(name) for name in ("torch", "numpy", "optuna")},
         "before": commit,
-        "runs": runs,
     }
-    file = HERE / "results" / "before-after.json"
-    file.write_text(json.dumps(about | {"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    FILE.write_text(json.dumps(about | {"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     head = (
         f"Searches now and at commit {commit}, by `before_after.py` on {about['date']}: {about['machine']}, {versions}."
     )
-    table = pd.DataFrame(rows).map(lambda value: f"{value:.2f}" if isinstance(value, float) else value).fillna("")
-    text = f"{head} Seconds of the whole command, median of {runs} runs in turns.\n\n{rows_as_markdown(table)}\n"
-    file.with_suffix(".md").write_text(text, encoding="utf-8")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = pd.DataFrame([{name: shown(row.get(name, "")) for name in names} for row in rows])
+    text = f"{head} Seconds of the whole command, medians of runs in turns.\n\n{rows_as_markdown(table)}\n"
+    FILE.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
