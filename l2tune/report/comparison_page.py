@@ -19,6 +19,7 @@ from l2tune.report import comparison_figures as curves
 from l2tune.report import comparison_weights_figures as weights
 from l2tune.report.again import Again, again, is_search, known_settings
 from l2tune.report.columns import Column, differences, numbers, rounded, scores, words
+from l2tune.report.comparison_captions import CAPTIONS, layers_caption, weights_caption
 from l2tune.report.first_screen import FirstScreen, without_lead
 from l2tune.report.labels import UNKNOWN, metric_name, metric_title, strengths_column
 from l2tune.report.page import Fact, FigurePart, Section, TablePart, render_page
@@ -55,9 +56,12 @@ def render(c: Comparison) -> str:
 def _figures(c: Comparison) -> Iterator[FigurePart]:
     """All figures of which something is known."""
 
-    def part(name: str, title: str, figure: go.Figure | None, note: str, height: int = 352) -> Iterator[FigurePart]:
+    def part(
+        name: str, title: str, figure: go.Figure | None, note: str, height: int = 352, caption: str = ""
+    ) -> Iterator[FigurePart]:
         if figure is not None:
-            yield FigurePart(name, title, figure, note, height=height)
+            told = CAPTIONS[name](c) if name in CAPTIONS else caption
+            yield FigurePart(name, title, figure, note, told, height)
 
     yield from part("curves", "Every form over λ", curves.curves_figure(c), _CURVES, 560)
     norm = curves.bought_figure(c, "weight_norm", "‖w‖ of the weights")
@@ -66,9 +70,14 @@ def _figures(c: Comparison) -> Iterator[FigurePart]:
     yield from part("zeros", "By the zeros that λ buys", zeros, _ZEROS)
     for place, form in enumerate(weights.forms_with_zeros(c)):
         layers = weights.layers_figure(c, form)
-        yield from part(f"layers-{place}", f"Where {form_title(form)} makes zeros", layers, _LAYERS, 480)
+        yield from part(
+            f"layers-{place}", f"Where {form_title(form)} makes zeros", layers, _LAYERS, 480, layers_caption(c, form)
+        )
     for choice, title in CHOICES.items():
-        yield from part(f"weights-{choice}", f"The weights at {title}", weights.magnitudes_figure(c, choice), _WEIGHTS)
+        sizes = weights.magnitudes_figure(c, choice)
+        yield from part(
+            f"weights-{choice}", f"The weights at {title}", sizes, _WEIGHTS, caption=weights_caption(c, choice)
+        )
     yield from part("smoothness", "Smoothness and calibration", weights.smoothness_figure(c), _SMOOTHNESS, 480)
     yield from part("bias", "Bias and variance", weights.bias_figure(c), _BIAS, 480)
     yield from part("size", "What the network costs", curves.size_figure(c), _SIZE)

@@ -13,10 +13,12 @@ import pytest
 
 from l2tune.analysis.comparison import BASELINE, Comparison, form_title
 from l2tune.analysis.estimates import Estimates
+from l2tune.analysis.wording import amount, percentage
 from l2tune.records.keys import BIAS_VARIANCE
 from l2tune.records.refits import RefitRecord, write_refit
 from l2tune.records.tables import read_study
 from l2tune.report import comparison_figures, comparison_weights_figures
+from l2tune.report.comparison_captions import CAPTIONS, layers_caption, weights_caption
 from l2tune.report.comparison_files import write_comparison
 from l2tune.report.comparison_page import render
 from l2tune.report.comparison_terminal import render_terminal
@@ -234,6 +236,39 @@ def test_whatever_is_known_there_is_a_page(make, given, tmp_path):
     terminal = render_terminal(c, 80, ascii_only=True)
     assert terminal.isascii()
     json.loads(paths[1].read_bytes(), parse_constant=pytest.fail)
+
+
+def test_captions_tell_the_table_s_numbers(make):
+    c = make()
+    base, l2, l1 = (row for _, row in c.table.iterrows())
+    curves = CAPTIONS["curves"](c)
+    for row, where in ((base, "at λ = 0"), (l2, "with L2 at its best λ ("), (l1, "with L1 at its best λ (")):
+        assert f"{amount(row['best_value'], c.metric)} {where}" in curves
+    assert f"{percentage(l1['best_zeros'])} with L1" in CAPTIONS["zeros"](c)
+    assert "none with L2" in CAPTIONS["zeros"](c)
+    assert "L1 at λ_best has 630 of 1,130 numbers left and a test loss of 0.2 nats" in CAPTIONS["size"](c)
+    assert f"{l2['best_weight_norm']:.3g} with L2" in CAPTIONS["norm"](c)
+    assert re.match(r"At λ_best .* of the weights of .* are exactly zero, of those of ", layers_caption(c, "l1"))
+    assert weights_caption(c, "one_se").startswith("Weights exactly zero at λ_1se: none with L2 and ")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"forms": ("l1",), "wanted": ("l2", "l1")},
+        {"diverged": lambda strength: True},
+        {"strengths": (0.0,)},
+        {"metric": "accuracy"},
+        {"tested": False},
+        {"fold_limit": lambda strength: 2},
+    ],
+    ids=lambda given: "-".join(given),
+)
+def test_captions_tell_nothing_that_is_not_known(make, given):
+    c = make(**given)
+    told = [caption(c) for caption in CAPTIONS.values()]
+    told += [weights_caption(c, "best"), *(layers_caption(c, form) for form in c.estimates)]
+    assert not re.search(r"\bnan\b|\binf\b|∞", " ".join(told))
 
 
 def test_the_files_read_back_as_the_tables(make, tmp_path):
