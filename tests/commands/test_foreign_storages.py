@@ -232,7 +232,7 @@ def look(study: optuna.Study) -> None:
     assert render_terminal(tradeoff)
     if tradeoff.curve is not None:
         code_to_paste(tradeoff.record, tradeoff.best_lambda)
-    publish(found, tradeoff, figures=("tradeoff",))  # the page has drawn the others
+    publish(found, tradeoff)
 
 
 def test_what_another_program_wrote_is_shown_or_refused(written: list[optuna.Study]) -> None:

@@ -113,7 +113,7 @@ def refuse(word: str) -> float:
     raise AssertionError(word)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(studies())
 def test_whatever_a_study_holds_it_is_told(study: optuna.Study) -> None:
     try:
