@@ -56,14 +56,12 @@ def render(c: Comparison) -> str:
 def _figures(c: Comparison) -> Iterator[FigurePart]:
     """All figures of which something is known."""
 
-    def part(
-        name: str, title: str, figure: go.Figure | None, note: str, height: int = 352, caption: str = ""
-    ) -> Iterator[FigurePart]:
+    def part(name: str, title: str, figure: go.Figure | None, note: str, caption: str = "") -> Iterator[FigurePart]:
         if figure is not None:
             told = CAPTIONS[name](c) if name in CAPTIONS else caption
-            yield FigurePart(name, title, figure, note, told, height)
+            yield FigurePart(name, title, figure, note, told)
 
-    yield from part("curves", "Every form over λ", curves.curves_figure(c), _CURVES, 560)
+    yield from part("curves", "Every form over λ", curves.curves_figure(c), _CURVES)
     norm = curves.bought_figure(c, "weight_norm", "‖w‖ of the weights")
     yield from part("norm", "By the norm that λ buys", norm, _BOUGHT)
     zeros = curves.bought_figure(c, "zero_fraction", "weights exactly zero", percent=True)
@@ -71,15 +69,15 @@ def _figures(c: Comparison) -> Iterator[FigurePart]:
     for place, form in enumerate(weights.forms_with_zeros(c)):
         layers = weights.layers_figure(c, form)
         yield from part(
-            f"layers-{place}", f"Where {form_title(form)} makes zeros", layers, _LAYERS, 480, layers_caption(c, form)
+            f"layers-{place}", f"Where {form_title(form)} makes zeros", layers, _LAYERS, layers_caption(c, form)
         )
     for choice, title in CHOICES.items():
         sizes = weights.magnitudes_figure(c, choice)
         yield from part(
             f"weights-{choice}", f"The weights at {title}", sizes, _WEIGHTS, caption=weights_caption(c, choice)
         )
-    yield from part("smoothness", "Smoothness and calibration", weights.smoothness_figure(c), _SMOOTHNESS, 480)
-    yield from part("bias", "Bias and variance", weights.bias_figure(c), _BIAS, 480)
+    yield from part("smoothness", "Smoothness and calibration", weights.smoothness_figure(c), _SMOOTHNESS)
+    yield from part("bias", "Bias and variance", weights.bias_figure(c), _BIAS)
     yield from part("size", "What the network costs", curves.size_figure(c), _SIZE)
 
 

@@ -41,16 +41,16 @@ def render(t: Estimates) -> str:
     )
 
 
-_FIGURES = {
-    "tradeoff": ("Validation over λ", 560),
-    "gap": ("Overfitting and underfitting", 352),
-    "bias_variance": ("Bias and variance", 352),
-    "learning": ("Learning curves", 352),
-    "weights": ("The weights", 352),
-    "network": ("The network", 352),
-    "replay": ("Fit by fit", 480),
+_TITLES = {
+    "tradeoff": "Validation over λ",
+    "gap": "Overfitting and underfitting",
+    "bias_variance": "Bias and variance",
+    "learning": "Learning curves",
+    "weights": "The weights",
+    "network": "The network",
+    "replay": "Fit by fit",
 }
-"""Title of each, and its height in pixels."""
+"""Title of each."""
 
 _NOTES = {
     "gap": (
@@ -80,9 +80,8 @@ def _figure(t: Estimates, name: str) -> FigurePart | None:
     figure = FIGURES[name](t)
     if figure is None:
         return None
-    title, height = _FIGURES[name]
     told = _tradeoff_note(t) if name == "tradeoff" else _NOTES.get(name) or (figure.layout.meta or {}).get("note", "")
-    return FigurePart(name, title, figure, told, CAPTIONS[name](t) if name in CAPTIONS else "", height)
+    return FigurePart(name, _TITLES[name], figure, told, CAPTIONS[name](t))
 
 
 def _of(figures: dict[str, FigurePart], *names: str) -> list[FigurePart]:

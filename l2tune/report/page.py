@@ -36,7 +36,6 @@ class FigurePart:
         figure: Plotly's; frames, if it has any, are shown one after another.
         note: How to read such a figure.
         caption: What it shows of this study.
-        height: In pixels, where the figure itself does not tell.
     """
 
     name: str
@@ -44,12 +43,11 @@ class FigurePart:
     figure: go.Figure
     note: str = ""
     caption: str = ""
-    height: int = 352
 
     @property
     def pixels(self) -> int:
-        """How high it is drawn."""
-        return int(self.figure.layout.height or self.height)
+        """How high it is drawn; each figure tells its own height."""
+        return int(self.figure.layout.height)
 
     @property
     def data(self) -> Markup:
