@@ -222,6 +222,7 @@ class Canvas:
     def _style(self, x: str) -> None:
         figure, self._top = self.figure, self._above
         grid = {"gridcolor": "rgba(127,127,127,0.2)", "zeroline": False, "linecolor": BASELINE, "tickcolor": BASELINE}
+        grid |= {"ticklabeloverflow": "allow"}  # where none is left, Plotly puts the axis's title at minus infinity
         family = "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif"
         figure.update_layout(
             template="none",

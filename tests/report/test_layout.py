@@ -249,6 +249,20 @@ def test_it_prints_on_four_pages_in_light_colours(opened: Callable[..., Page]) -
     assert shades[0] < 80 < 180 < shades[1]
 
 
+@pytest.mark.parametrize("kind", ["searched", "comparison"])
+def test_a_figure_without_room_says_nothing_on_the_console(opened: Callable[..., Page], kind: str) -> None:
+    page = opened(kind)  # a browser that changes its window may draw in between
+    squeezed = page.evaluate(
+        """async () => {
+            const figures = [...document.querySelectorAll('.figure')];
+            for (const width of [40, 20])
+                for (const figure of figures) await Plotly.relayout(figure, {width, autosize: false});
+            return figures.length;
+        }"""
+    )
+    assert squeezed > 4
+
+
 def test_a_report_is_small(pages: Callable[[str], str]) -> None:
     for kind in KINDS:
         assert len(pages(kind).encode()) < 1.5e6, kind
