@@ -14,7 +14,8 @@ from l2tune.members import EpochScores, Member
 from l2tune.metrics import HIGHEST_SCORE, Metric
 
 Fitted = dict[str, Any]
-"""What scikit-learn's `_fit_and_score` returns: `test_scores`, `fit_time`, `fit_error`, …"""
+"""What scikit-learn's `_fit_and_score` returns: `test_scores`, `fit_time`, `fit_error`, …; and `test_loss`, the mean
+cross-entropy in nats, where it was asked for and there is one."""
 
 Evaluate = Callable[[Sequence[tuple[float, int]]], list[Fitted]]
 """Fits and scores the estimator for each (λ, fold), in any order at once."""
@@ -105,7 +106,7 @@ class FoldTrainer:
             epoch=1,
             train_loss=math.nan,
             train_error=math.nan,
-            val_loss=math.nan,
+            val_loss=float(result.get("test_loss", math.nan)),
             val_error=math.nan,
             seconds=float(result["fit_time"] + result["score_time"]),
             diverged=diverged,

@@ -12,7 +12,7 @@ from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone, is_classifier
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.model_selection._validation import _fit_and_score, _warn_or_raise_about_fit_failures
+from sklearn.model_selection._validation import _warn_or_raise_about_fit_failures
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
@@ -22,6 +22,7 @@ from l2tune.errors import UserError
 from l2tune.metrics import BUILT_IN, Metric
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.parameter import StrengthParameter
+from l2tune.sklearn.fold_fit import fit_and_score
 from l2tune.sklearn.fold_trainer import FitRaised, Fitted, FoldTrainer
 from l2tune.sklearn.known_strengths import Strength, strength_of_estimator
 from l2tune.sklearn.results_table import results_table
@@ -167,14 +168,16 @@ class RegularizationSearchCV(BaseSearchCV):  # type: ignore[misc]
             param_range=self.param_range,
         )
         base = clone(self.estimator)
+        metric = self._metric(key, weighted=bool(routed.scorer.score))
 
         def evaluate(pairs: Sequence[tuple[float, int]]) -> list[Fitted]:
             return list(
                 parallel(
-                    delayed(_fit_and_score)(
+                    delayed(fit_and_score)(
                         clone(base),
                         X,
                         y,
+                        with_loss=metric == BUILT_IN["accuracy"],
                         scorer=scorers,
                         train=splits[fold][0],
                         test=splits[fold][1],
@@ -196,7 +199,7 @@ class RegularizationSearchCV(BaseSearchCV):  # type: ignore[misc]
             trainer = FoldTrainer(
                 evaluate,
                 len(splits),
-                self._metric(key, weighted=bool(routed.scorer.score)),
+                metric,
                 self.refit if isinstance(self.refit, str) else None,
                 f"{type(base).__module__}:{type(base).__qualname__}",
                 min(_MOST_TOGETHER, effective_n_jobs(self.n_jobs)),

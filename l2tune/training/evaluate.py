@@ -41,7 +41,9 @@ def mean_gradients(
             if part is not None:
                 gradient += part
         count += len(labels)
-    return [gradient / count for gradient in gradients]
+    for gradient in gradients:
+        gradient /= count
+    return gradients
 
 
 def log_probabilities(model: Callable[[Tensor], Tensor], batches: Batches) -> NDArray[np.float32]:

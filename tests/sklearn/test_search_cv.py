@@ -15,7 +15,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine, make_
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning, NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, ShuffleSplit, cross_val_score
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, ShuffleSplit, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -389,6 +390,33 @@ def test_the_metric_has_its_name(estimator, given, name, kind):
     search = RegularizationSearchCV(estimator, max_candidates=3, cv=2, **given).fit(X_CLASSES, CLASSES)
     metric = search.tradeoff_.metric
     assert (metric.name, metric.kind, metric.maximize) == (name, kind, True)
+
+
+class Unsure(LogisticRegression):
+    """Tells probabilities of nothing."""
+
+    def predict_proba(self, X):
+        raise RuntimeError("no idea")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_accuracies_learn_from_the_loss_of_the_probabilities(jobs):
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    search = RegularizationSearchCV(model, max_candidates=3, cv=3, n_jobs=jobs).fit(X_CLASSES, CLASSES)
+    seen = search.tradeoff_.record.observations
+    assert (seen.metric.name, seen.guide.metric.name) == ("accuracy", "loss")
+    train, test = list(StratifiedKFold(3).split(X_CLASSES, CLASSES))[seen.fold[-1]]
+    fitted = model.set_params(logisticregression__C=1 / seen.strength[-1]).fit(X_CLASSES[train], CLASSES[train])
+    assert seen.guide.cost[-1] == pytest.approx(log_loss(CLASSES[test], fitted.predict_proba(X_CLASSES[test])))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "given"),
+    [(RidgeClassifier(), {}), (Unsure(), {}), (LogisticRegression(), {"scoring": "f1_macro"})],
+)
+def test_without_such_a_loss_accuracies_do(estimator, given):
+    search = RegularizationSearchCV(estimator, max_candidates=3, cv=2, error_score="raise", **given)
+    assert search.fit(StandardScaler().fit_transform(X_CLASSES), CLASSES).tradeoff_.record.observations.guide is None
 
 
 def test_weighted_accuracies_are_no_shares():
