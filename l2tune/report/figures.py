@@ -196,7 +196,7 @@ def weights_figure(t: Estimates) -> go.Figure | None:
         reading="mean over all folds; open circles: expected",
     )
     canvas.strengths(t.curve.low, t.curve.high)
-    for place, layer in enumerate(names):
+    lines = [
         folds_and_line(
             canvas,
             t,
@@ -211,10 +211,16 @@ def weights_figure(t: Estimates) -> go.Figure | None:
             points=False,
             legend=True,
         )
-    top = float(layers["size"].max())
-    canvas.y(type="log", exponentformat="power", dtick=1, tickfont={"size": 10})
-    if 0 < top < math.inf:  # what decays to nothing would flatten all else
-        canvas.y(range=[math.log10(top) - 4, math.log10(top) + 0.3])
+        for place, layer in enumerate(names)
+    ]
+    tops = [float(np.log10(line[np.isfinite(line) & (line > 0)].max())) for line in lines]
+    tops = [top for top in tops if math.isfinite(top)]
+    if not tops:
+        return None
+    high = max(tops) + 0.3  # what decays to nothing, or grows without end in one fold, would flatten all else
+    low = max(high - 13, min(high - 4.3, min(tops) - 0.3))
+    canvas.y(dtick=math.ceil((high - low) / 7), tickfont={"size": 10})
+    canvas.y(type="log", exponentformat="power", range=[low, high])
     _mark_best(canvas, t)
     return canvas.finished()
 

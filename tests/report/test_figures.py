@@ -203,6 +203,22 @@ def test_names_are_no_markup(make_own: MakeStudy, make_valley: MakeStudy) -> Non
     assert "&lt;a href" in json.dumps(drawn(figures[2]))
 
 
+def test_weights_that_grow_without_end_in_one_fold_hide_no_others(make_valley: MakeStudy) -> None:
+    study, grown = make_valley(strengths=(0.0, 1e-3, 1e-2)), optuna.create_study()
+    for key, value in study.user_attrs.items():
+        grown.set_user_attr(key, value)
+    for trial in study.trials:
+        for fold in range(5):
+            size = 1e14 if (trial.number, fold) == (2, 0) else 1e9
+            trial.user_attrs[f"l2tune:fold:{fold}"]["weight_norms"] = {"conv1": size, "fc1": size / 1e5}
+        grown.add_trial(trial)
+    figure = drawn(weights_figure(Tradeoff.from_study(grown)))
+    low, high = figure["layout"]["yaxis"]["range"]
+    for layer in ("conv1", "fc1"):
+        values = [y for trace in figure["data"] if trace["name"] == layer for y in trace["y"] if y]
+        assert any(low < math.log10(value) < high for value in values), layer
+
+
 def test_few_values_still_have_an_axis(make_own: MakeStudy) -> None:
     t = Tradeoff.from_study(make_own(Metric("flat"), strengths=(0.0, 1e-3), extra=lambda s: {"val_flat": 1.0}))
     low, high = drawn(tradeoff_figure(t))["layout"]["yaxis"]["range"]
