@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
@@ -17,6 +17,11 @@ def whole_study(study: optuna.Study) -> optuna.Study:
     """The study itself where Optuna's HyperbandPruner hands a sampler only the trials of one bracket."""
     whole: optuna.Study = getattr(study, "_study", study)
     return whole
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """Where the study is kept."""
+    return study._storage
 
 
 def take_waiting(study: optuna.Study, trial: FrozenTrial) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from l2tune.search.undisturbed import raise_when_allowed
 from l2tune.training.time_limit import is_dropped_in
 from l2tune.whole_files import remove_unfinished
 
@@ -59,7 +60,7 @@ class _Handler:
         if number == getattr(signal, "SIGHUP", None):
             _let_go_of_the_terminal()
         if not is_dropped_in(frame):
-            self.raise_if_signalled()
+            raise_when_allowed(self.raise_if_signalled)
 
     def raise_if_signalled(self) -> None:
         """Raise what the first signal asks for, if there was one."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import optuna
@@ -14,6 +14,7 @@ from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.records.workers import Worker
 from l2tune.search.completion import queue_baseline_parts
 from l2tune.search.heartbeat import Watch
+from l2tune.search.patience import hurry
 from l2tune.search.runner import Step, WorkerSearch, budget_of, settle_of
 from l2tune.search.storage_faults import STORAGE_ERRORS, storage_failed
 from l2tune.search.workers import (
@@ -67,13 +68,14 @@ def coordinate(
         SearchAborted: The workers cannot work, or the storage failed.
         KeyboardInterrupt: The workers have put down what they were at; all that was told is kept.
     """
+    hurry(study, False)
     me, watch = Worker(), Watch()
     search = WorkerSearch(study, objective, budget_of(objective), me, settle=settle_of(objective))
     try:
         wait_for_signs_of_life(study, watch, me, say)
         if objective.steps_of(study) == "fold":
             queue_baseline_parts(study, objective.trainer.folds)
-        with crew or nullcontext() as working, releasing():
+        with crew or nullcontext() as working, releasing(), _hurrying(study):
             while True:
                 on_look()
                 take_over_lost(study, watch, me)
@@ -89,6 +91,16 @@ def coordinate(
                 time.sleep(LOOK_SECONDS)
     except STORAGE_ERRORS as error:
         raise storage_failed(error) from error
+
+
+@contextmanager
+def _hurrying(study: optuna.Study) -> Iterator[None]:
+    """Whatever is raised inside, nothing that follows it waits for the storage for long."""
+    try:
+        yield
+    except BaseException:
+        hurry(study, True)
+        raise
 
 
 def _fits(study: optuna.Study) -> int:

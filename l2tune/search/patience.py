@@ -14,11 +14,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Container, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, get_storage
@@ -26,9 +27,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from l2tune.errors import StorageFailed
-from l2tune.optuna_internals import CREATED
+from l2tune.optuna_internals import CREATED, storage_of
 from l2tune.records.one_reading import forget_readings, read_once
 from l2tune.search.storage_faults import fix_of, is_fault, is_transient, reason
+from l2tune.search.undisturbed import undisturbed
 from l2tune.storage_url import hide_password, without_password
 
 T = TypeVar("T")
@@ -37,7 +39,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two attempts; each pause is twice the one before."""
 
 PUT_DOWN_SECONDS = 5.0
-"""So long a storage is waited for after Ctrl-C, all operations together: a lock is gone by then, a server not back."""
+"""So long a storage is waited for after Ctrl-C, all operations together until it answers: a lock is gone by then, a
+server not back."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,16 @@ class Patience:
         say: Told, once each time, that the storage does not answer, and that it answers again.
         now: Seconds of a clock that only runs forward.
         pause: Waits so many seconds.
+        quiet: Seconds until it is told: so long another's lock may last.
+        whole: Whether a signal waits for the end of an operation, of which none takes longer than a second.
     """
 
     seconds: float = 0.0
     say: Callable[[str], None] = lambda line: None
     now: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
+    quiet: float = 0.0
+    whole: bool = False
 
 
 class PatientStorage(BaseStorage):
@@ -67,10 +74,12 @@ class PatientStorage(BaseStorage):
 
     Attributes:
         backend: As it was given; Optuna's cache lies between.
+        hurried: Whether what was interrupted is being put in order: then nobody waits for long.
     """
 
     def __init__(self, backend: BaseStorage, url: str, patience: Patience) -> None:
         self.backend = backend
+        self.hurried = False
         self._storage = get_storage(backend)
         self._url, self._patience = url, patience
         self._lock = threading.Lock()
@@ -202,20 +211,28 @@ class PatientStorage(BaseStorage):
     def _ask(self, operation: Callable[[], T], again: Callable[[], T], *, reading: bool) -> T:
         attempt, pause = operation, FIRST_PAUSE
         deadline: float | None = None
+        whole = undisturbed if self._patience.whole else nullcontext
         while True:
             try:
-                answer = attempt()
+                with whole():
+                    answer = attempt()
             except Exception as error:
                 if not is_fault(error, reading=reading):
                     raise
+                if self.hurried:
+                    self._put_down_soon()
                 now = self._patience.now()
                 left = min(self._patience.seconds if deadline is None else deadline - now, self._end - now)
                 if self._given_up or left <= 0 or not is_transient(error):
                     raise self._failed(error, deadline) from error
                 deadline = now + left
-                self._note_silence(error)
+                if self._patience.seconds - left >= self._patience.quiet:
+                    self._note_silence(error)
                 self._wait(min(pause, left))
                 attempt, pause = again, min(2 * pause, LONGEST_PAUSE)
+            except BaseException:
+                self._put_down_soon()
+                raise
             else:
                 self._note_answer()
                 return answer
@@ -223,9 +240,13 @@ class PatientStorage(BaseStorage):
     def _wait(self, seconds: float) -> None:
         try:
             self._patience.pause(seconds)
-        except BaseException:  # Ctrl-C: what is to be put in order must not wait as long again
-            self._end = min(self._end, self._patience.now() + PUT_DOWN_SECONDS)
+        except BaseException:
+            self._put_down_soon()
             raise
+
+    def _put_down_soon(self) -> None:
+        """After Ctrl-C: what is to be put in order must not wait as long again."""
+        self._end = min(self._end, self._patience.now() + PUT_DOWN_SECONDS)
 
     def _note_silence(self, error: Exception) -> None:
         with self._lock:
@@ -256,6 +277,13 @@ class PatientStorage(BaseStorage):
 
     def _reason(self, error: Exception) -> str:
         return hide_password(reason(error), self._url)
+
+
+def hurry(study: optuna.Study, wanted: bool) -> None:
+    """Say whether what was interrupted is being put in order from now on, so that its storage is not waited for."""
+    storage = storage_of(study)
+    if isinstance(storage, PatientStorage):
+        storage.hurried = wanted
 
 
 def _alike(stored: Sequence[float] | None, told: Sequence[float] | None) -> bool:

@@ -27,6 +27,7 @@ from l2tune.search.audit import audits_waiting, queue_audit
 from l2tune.search.completion import is_copy, queue_wholes
 from l2tune.search.failing import Failures, end_failed
 from l2tune.search.heartbeat import Heart, Watch
+from l2tune.search.patience import hurry
 from l2tune.search.pending import of_others
 from l2tune.search.stopping import StopWhenSettled
 from l2tune.search.storage_faults import STORAGE_ERRORS, storage_failed
@@ -88,6 +89,7 @@ def run_search(
         KeyboardInterrupt: The trials in training are queued again; all that was told is kept.
     """
     worker = worker or Worker()
+    hurry(study, False)
     with Heart() as heart:
         watch = Watch(heart.clock)
         search = WorkerSearch(study, objective, budget, worker, settle=settle, heart=heart)
@@ -112,6 +114,7 @@ def run_search(
             raise storage_failed(error) from error
         except BaseException as error:
             release(error)
+            hurry(study, True)
             search.give_up()
             with suppress(*STORAGE_ERRORS):
                 take_over_from(study, worker)  # what was only just asked for

@@ -22,7 +22,7 @@ from l2tune.records.check import check_stored
 from l2tune.search.journal import MEND, Journal
 from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.patience import Patience, PatientStorage
-from l2tune.search.storage_faults import DATABASE_ERRORS, STORAGE_ERRORS, fix_of, reason
+from l2tune.search.storage_faults import DATABASE_ERRORS, STORAGE_ERRORS, fix_of, is_transient, reason
 from l2tune.search.storage_file import check_file, file_of
 from l2tune.settings import Settings
 from l2tune.storage_url import hide_password, is_ambiguous, with_driver, without_password
@@ -44,6 +44,10 @@ _BRACES = re.compile(r"\{(?!SCHEMA_VERSION\})|(?<!\{SCHEMA_VERSION)\}")
 
 _ANSWER_SECONDS = 10
 """A server that does not answer at all is given up after so long."""
+
+_BUSY_SECONDS, _LOCKED_SECONDS, _LOCKED_QUIETLY = 1.0, 60.0, 10.0
+"""SQLite: how long an operation waits for another process's lock, deaf to signals; it is tried again for how long at
+least; and after how long people are told."""
 
 _SOCKET_OPTIONS = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 """For PostgreSQL: a server whose machine has gone is noticed in a minute, not in two hours."""
@@ -87,7 +91,10 @@ def open_storage(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     is_new = path is not None and not path.exists()
     try:
-        return PatientStorage(_open(url, path, where), given, Patience(patience, say))
+        found = Patience(patience, say)
+        if url.startswith("sqlite"):
+            found = Patience(max(patience, _LOCKED_SECONDS), say, quiet=_LOCKED_QUIETLY, whole=True)
+        return PatientStorage(_open(url, path, where), given, found)
     except UserError:
         raise
     except StorageFailed as error:  # a damaged journal
@@ -117,20 +124,22 @@ def _open(url: str, path: Path | None, where: str) -> BaseStorage:
         raise UserError("its port is no number", where, "write USER:PASSWORD@HOST:PORT/DATABASE after the ://")
     if url.startswith("sqlite"):
         # workers share the file: wait for each other's writes instead of failing at once
-        engine: dict[str, Any] = {"connect_args": {"timeout": 60}}
+        engine: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS}}
     else:
         driver = url.partition("://")[0]
         options = {name: value for name, value in _OF_DRIVERS.get(driver, {}).items() if f"{name}=" not in url}
         # a worker asks for one thing at a time but for its heartbeats: it keeps one connection, not two
         engine = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 14, "connect_args": options}
-    for _ in range(5):
+    end, created = time.monotonic() + _LOCKED_SECONDS, 5
+    while True:
         try:
             return OnceDatabase(_BRACES.sub(r"\g<0>\g<0>", url), engine_kwargs=engine)
-        except sqlalchemy.exc.DBAPIError as error:
-            if not _is_created_elsewhere(error):
+        except DATABASE_ERRORS as error:
+            if _is_created_elsewhere(error) and created:
+                created -= 1
+            elif not (url.startswith("sqlite") and is_transient(error) and time.monotonic() < end):
                 raise
         time.sleep(1)
-    return OnceDatabase(_BRACES.sub(r"\g<0>\g<0>", url), engine_kwargs=engine)
 
 
 def _open_journal(path: Path, where: str) -> JournalStorage:
@@ -187,8 +196,10 @@ def _has_port(url: str) -> bool:
     return True
 
 
-def _is_created_elsewhere(error: sqlalchemy.exc.DBAPIError) -> bool:
+def _is_created_elsewhere(error: Exception) -> bool:
     """Whether another worker is creating the same tables at this moment; each database says it in its own class."""
+    if not isinstance(error, sqlalchemy.exc.DBAPIError):
+        return False
     return isinstance(error, sqlalchemy.exc.IntegrityError) or "already exists" in str(error.orig)
 
 

@@ -73,7 +73,7 @@ def check_file(path: Path, where: str, *, must_exist: bool, database: bool) -> N
 
 def _check_database(path: Path, where: str) -> None:
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as opened:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)) as opened:
             tables = {str(row[0]) for row in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             columns = {str(row[1]) for row in opened.execute("PRAGMA table_info(studies)")}
             whole = path.stat().st_size > _CHECKED_BYTES or opened.execute("PRAGMA quick_check(1)").fetchone()[0]

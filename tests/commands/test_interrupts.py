@@ -4,6 +4,7 @@ import weakref
 import pytest
 
 from l2tune.commands.interrupts import lasting_interrupts
+from l2tune.search.undisturbed import undisturbed
 
 
 class Finalized:
@@ -48,3 +49,20 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_operation_of_a_storage_is_not_cut_in_two():
+    reached = []
+
+    def operation():
+        with undisturbed():
+            with undisturbed():
+                signal.raise_signal(signal.SIGTERM)
+            reached.append("the end")
+        reached.append("beyond")
+
+    with pytest.raises(KeyboardInterrupt), lasting_interrupts():
+        operation()
+    assert reached == ["the end"]
+    with lasting_interrupts(), undisturbed():
+        pass  # nothing is left over

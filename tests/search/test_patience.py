@@ -1,7 +1,11 @@
 """A storage that does not answer for a while: nothing is lost or done twice, and it is said once."""
 
+import os
+import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,9 @@ from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.storages._base import BaseStorage
 from optuna.trial import TrialState, create_trial
 
+from l2tune.commands.interrupts import lasting_interrupts
 from l2tune.errors import StorageFailed
-from l2tune.search.patience import PUT_DOWN_SECONDS, Patience, PatientStorage
+from l2tune.search.patience import PUT_DOWN_SECONDS, Patience, PatientStorage, hurry
 from l2tune.search.storage import open_storage, open_study
 from l2tune.search.storage_faults import is_fault, is_transient, reason
 from l2tune.settings import build
@@ -178,6 +183,41 @@ def test_after_an_interrupt_a_lock_is_waited_for_but_no_server() -> None:
 
     object.__setattr__(storage._patience, "pause", unlock)
     assert storage.get_all_studies() == [], "the other worker has let go of its lock"
+
+
+def test_what_is_put_in_order_waits_no_longer_wherever_the_interrupt_came() -> None:
+    storage, clock, _ = patient(300.0)
+    study = optuna.create_study(storage=storage)
+    broken = True
+    Breaking(storage, "before", lambda number: broken)
+    hurry(study, True)
+    for _ in range(3):
+        with pytest.raises(StorageFailed, match="does not answer"):
+            study.set_user_attr("a", 1)
+    assert clock.seconds == pytest.approx(PUT_DOWN_SECONDS), "all three together"
+    broken = False
+    study.set_user_attr("a", 1)
+    broken = True
+    hurry(study, False)
+    with pytest.raises(StorageFailed, match="it was asked for 5 min"):
+        study.set_user_attr("a", 2)
+
+
+def test_a_lock_that_another_process_holds_keeps_no_signal_waiting(tmp_path: Path) -> None:
+    said: list[str] = []
+    storage = open_storage(str(tmp_path / "s.db"), say=said.append)
+    optuna.create_study(study_name="first", storage=storage)
+    with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt), lasting_interrupts():
+            optuna.create_study(study_name="second", storage=storage)
+        other.execute("COMMIT")
+    timer.join()
+    assert optuna.get_all_study_names(storage) == ["first"]
+    optuna.create_study(study_name="second", storage=storage)
+    assert said == [], "so short a lock is not worth a line"
 
 
 def test_without_patience_nothing_is_tried_again_and_nothing_is_marked() -> None:
