@@ -14,7 +14,8 @@ left as it is. It evaluates nothing. Three ratios to it:
 - `memory`: the most that each process holds, on all 60,000 images of MNIST.
 
 MNIST is read from $L2TUNE_DATA, CIFAR-10 from the folder $L2TUNE_CIFAR10. Ratios are within a turn, and told as medians
-over turns with the least and the largest. Writes `results/bare-loop.{json,md}`.
+over turns with the least and the largest. Writes `results/bare-loop.{json,md}`; rows of other cases stay, with their
+date.
 """
 
 from __future__ import annotations
@@ -171,6 +172,7 @@ def turn(case: str) -> dict[str, Any]:
         ours = json.loads(said)
     reckoned = bare_wall + (fits - FITS) * by_hand["fit"]
     return {
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "fits": fits,
         "step": ours["step"] / by_hand["step"],
         "search": wall / reckoned,
@@ -198,7 +200,6 @@ def write(measured: dict[str, list[dict[str, Any]]]) -> str:
     from tables import rows_as_markdown
 
     about = {
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "versions": {name: metadata.version(name) for name in ("torch", "torchvision", "numpy", "optuna", "l2tune")},
     }
@@ -210,6 +211,7 @@ def write(measured: dict[str, list[dict[str, Any]]]) -> str:
         rows.append(
             {
                 "case": name,
+                "when": last["when"],
                 "turns": str(len(turns)),
                 "chosen": f"{last['precision']}, {int(last['side by side'])} side by side",
                 "step": told(ratios["step"], case.step),
@@ -221,7 +223,7 @@ def write(measured: dict[str, list[dict[str, Any]]]) -> str:
         )
     table = rows_as_markdown(pd.DataFrame(rows))
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    head = f"Ratios to a bare PyTorch loop, by `bare_loop.py` on {about['when']}: {about['machine']}, {versions}."
+    head = f"Ratios to a bare PyTorch loop, by `bare_loop.py`; the last run on {about['machine']}, {versions}."
     RESULTS.with_suffix(".md").write_text(f"{head}\n\n{table}\n", encoding="utf-8")
     return table
 
@@ -236,7 +238,9 @@ def main() -> None:
     if given.bare or given.steps:
         print(json.dumps(bare(given.bare) if given.bare else steps(given.steps)))
         return
-    measured: dict[str, list[dict[str, Any]]] = {}
+    measured: dict[str, list[dict[str, Any]]] = json.loads(RESULTS.read_text())["turns"] if RESULTS.exists() else {}
+    for case in given.cases:
+        measured.pop(case, None)
     for _ in range(given.turns):
         for case in given.cases:
             measured.setdefault(case, []).append(turn(case))
