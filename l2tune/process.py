@@ -13,6 +13,19 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _IMPORTS = 100_000
 """New objects until the next look for garbage while modules are imported, none of which is: a fifth of the start."""
 
+_KEPT = 256 << 20
+"""Bytes of freed memory that are kept from one fit to the next; more would be pieces that fit nothing."""
+
+
+class _MallocInfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`; `fordblks` is what is free of what it holds."""
+
+    _fields_ = (
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks")),
+        *((name, ctypes.c_size_t) for name in ("uordblks", "fordblks", "keepcost")),
+    )
+
+
 _owned = False
 _thresholds: tuple[int, int, int] | None = None
 
@@ -35,6 +48,19 @@ def own_process() -> None:
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_M_TOP_PAD, 64 << 20)
     mallopt(_M_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Between fits, return to the system what was freed, where it has come to be much; nothing in others' processes."""
+    if not _owned:
+        return
+    try:
+        glibc = ctypes.CDLL(None)
+        glibc.mallinfo2.restype = _MallocInfo
+        if glibc.mallinfo2().fordblks > _KEPT:
+            glibc.malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # no glibc, or one before 2.33
+        return
 
 
 def begin_loading() -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from l2tune.errors import TrialFailed, is_out_of_memory, out_of_memory_line
 from l2tune.members import EpochScores, Member, Run
+from l2tune.process import give_back
 from l2tune.training.device import on_device
 from l2tune.training.member_training import MemberTraining
 from l2tune.training.pixels import DeviceImages
@@ -99,9 +100,11 @@ class SequentialRun:
                 raise
             self._active.clear()
             raise TrialFailed(out_of_memory_line(error)) from error
-        for scores in found:
-            if scores.diverged or self._epoch == self._epochs:
-                del self._active[scores.member]
+        ended = [scores.member for scores in found if scores.diverged or self._epoch == self._epochs]
+        for member in ended:
+            del self._active[member]
+        if ended:
+            give_back()
         return found
 
     def drop(self, members: Sequence[Member]) -> None:

@@ -240,5 +240,28 @@ assert len(called) == 4 and (-8, 1) in called, called
 """
 
 
+FREED = """
+import numpy as np
+import l2tune.process as process
+def held(): return int(open("/proc/self/statm").read().split()[1]) * 4 / 1024
+def made():
+    buffers = [np.ones(1 << 20) for _ in range(64)]
+    return buffers[::8]
+before, kept = held(), made()
+process.give_back()
+assert not process.is_own() and held() - before < 300, "another's process returns it by itself"
+process.own_process()
+kept = made()
+freed = held() - before
+process.give_back()
+assert freed > 500 and held() - before < 300, (freed, held() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's way of keeping memory")
+def test_between_fits_memory_that_was_freed_is_given_back() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FREED], check=True, timeout=120)
+
+
 def test_an_import_changes_nothing_and_a_call_keeps_memory() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORTED], check=True, timeout=120)
