@@ -46,6 +46,10 @@ Array = NDArray[np.float64]
 MOST_STEPS = 80
 """Steps at most: of more fits every second one, every third one and so on is a step."""
 
+MANY_FITS = 500
+"""Above so many, half as many steps: each is a curve through all fits before it, which takes long where they are many.
+"""
+
 _POINTS = 61
 """λ at which the curves are looked at, at most: half of those that a search looks at. It takes half the time."""
 
@@ -106,7 +110,8 @@ def replay(t: Estimates) -> Replay:
         raise ValueError("every fit diverged")
     known = _Known.of(t)
     places = np.flatnonzero(known.trained)
-    every = -(-len(places) // MOST_STEPS) or 1
+    most = MOST_STEPS if len(places) <= MANY_FITS else MOST_STEPS // 2
+    every = -(-len(places) // most) or 1
     shown = places[::-1][::every][::-1]
     strengths = _coarse(t.curve).candidates
     steps: list[Step] = []

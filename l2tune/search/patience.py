@@ -210,7 +210,8 @@ class PatientStorage(BaseStorage):
 
     def _ask(self, operation: Callable[[], T], again: Callable[[], T], *, reading: bool) -> T:
         attempt, pause = operation, FIRST_PAUSE
-        deadline: float | None = None
+        began: float | None = None
+        waited = False
         whole = undisturbed if self._patience.whole else nullcontext
         while True:
             try:
@@ -222,11 +223,12 @@ class PatientStorage(BaseStorage):
                 if self.hurried:
                     self._put_down_soon()
                 now = self._patience.now()
-                left = min(self._patience.seconds if deadline is None else deadline - now, self._end - now)
+                began = now if began is None else began
+                left = min(began + self._seconds, self._end) - now
                 if self._given_up or left <= 0 or not is_transient(error):
-                    raise self._failed(error, deadline) from error
-                deadline = now + left
-                if self._patience.seconds - left >= self._patience.quiet:
+                    raise self._failed(error, waited) from error
+                waited = True
+                if now - began >= self._patience.quiet:
                     self._note_silence(error)
                 self._wait(min(pause, left))
                 attempt, pause = again, min(2 * pause, LONGEST_PAUSE)
@@ -236,6 +238,11 @@ class PatientStorage(BaseStorage):
             else:
                 self._note_answer()
                 return answer
+
+    @property
+    def _seconds(self) -> float:
+        """How long to wait for it now."""
+        return PUT_DOWN_SECONDS if self.hurried else self._patience.seconds
 
     def _wait(self, seconds: float) -> None:
         try:
@@ -252,7 +259,7 @@ class PatientStorage(BaseStorage):
         with self._lock:
             told, self._silent = self._silent, True
         if not told:
-            within = _duration(self._patience.seconds)
+            within = _duration(self._seconds)
             self._patience.say(f"the storage does not answer ({self._reason(error)}); trying again for up to {within}")
 
     def _note_answer(self) -> None:
@@ -263,14 +270,14 @@ class PatientStorage(BaseStorage):
             if told:
                 self._patience.say("the storage answers again")
 
-    def _failed(self, error: Exception, deadline: float | None) -> StorageFailed:
+    def _failed(self, error: Exception, waited: bool) -> StorageFailed:
         if isinstance(error, StorageFailed):
             return StorageFailed(error.what, error.where, error.fix, under_way=self._written)
         what = f"cannot be read or written ({self._reason(error)})"
         if is_transient(error):
-            waited = deadline is not None and not self._given_up
+            waited = waited and not self._given_up
             what = f"does not answer ({self._reason(error)})"
-            what += f"; it was asked for {_duration(self._patience.seconds)}" if waited else ""
+            what += f"; it was asked for {_duration(self._seconds)}" if waited else ""
             self._given_up = True
         fix = f"what it holds is kept: {fix_of(error) or 'mend that'}, then run the same command again"
         return StorageFailed(what, f"--storage {without_password(self._url)}", fix, under_way=self._written)

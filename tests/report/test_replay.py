@@ -170,8 +170,12 @@ def test_what_was_taken_over_is_known_and_no_fit(make_valley: MakeStudy) -> None
     assert "taken over" not in " ".join(step.says for step in course.steps[1:])
 
 
-def test_a_long_search_is_thinned_and_says_so(make_valley: MakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l2tune.report.replay.MOST_STEPS", 10)
+@pytest.mark.parametrize(("most", "many"), [(10, 25), (20, 24)], ids=["many", "very many"])
+def test_a_long_search_is_thinned_and_says_so(
+    make_valley: MakeStudy, monkeypatch: pytest.MonkeyPatch, most: int, many: int
+) -> None:
+    monkeypatch.setattr("l2tune.report.replay.MOST_STEPS", most)
+    monkeypatch.setattr("l2tune.report.replay.MANY_FITS", many)
     course = replay(Tradeoff.from_study(make_valley(strengths=FEW)))
     assert course.fits == 25
     assert course.note == "Every third of 25 fits is shown."
