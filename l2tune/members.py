@@ -207,11 +207,18 @@ def together(trainer: Trainer) -> int:
     return int(getattr(trainer, "together", 1))
 
 
+def in_runs(trainer: Trainer, members: Sequence[Member]) -> list[Sequence[Member]]:
+    """The members, as many to a run as this trainer trains at once; all in one if it does not say."""
+    size = int(getattr(trainer, "at_once", 0)) or max(1, len(members))
+    return [members[start : start + size] for start in range(0, len(members), size)] or [members]
+
+
 class Trainer(Protocol):
     """Anything that turns members into scores: the built-in engines, a user's function, a recorded table.
 
     A trainer that is faster with several members at once may say with an attribute `together` how many strengths a
-    search should train side by side; without it, a search trains one after another.
+    search should train side by side; without it, a search trains one after another. One that gains nothing by more
+    members in a run than it trains at once may say how many with an attribute `at_once`: others wait without memory.
 
     Attributes:
         folds: How many folds there are (k × repeats).

@@ -16,7 +16,7 @@ from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, PercentileP
 
 from l2tune.assemble import Assembled
 from l2tune.errors import FitFailed, TrialFailed, UserError
-from l2tune.members import EpochScores, Member, Refit, Run, Trainer, make_member, together
+from l2tune.members import EpochScores, Member, Refit, Run, Trainer, in_runs, make_member, together
 from l2tune.metrics import Metric
 from l2tune.objectives.drawing import draw_strength
 from l2tune.objectives.guarded import History, Training
@@ -285,7 +285,7 @@ class CrossValidationObjective:
         def stuck(line: str) -> None:
             (self.on_stuck or _say_stuck)(open_trials, line)
 
-        history = self.train(list(owners), after_epoch, told=told, on_stuck=stuck)
+        history = self.train(list(owners), after_epoch, in_lockstep=by_epoch, told=told, on_stuck=stuck)
         for member, trials in owners.items():
             for open_trial in trials:
                 truncated = open_trial.pruned and not history[member][-1].diverged
@@ -304,13 +304,15 @@ class CrossValidationObjective:
         members: Sequence[Member],
         after_epoch: Callable[[Run, History], None] | None = None,
         *,
+        in_lockstep: bool = False,
         told: bool = False,
         on_stuck: Callable[[str], None] | None = None,
     ) -> History:
-        """Train members in one run, and keep what they predict for the test images.
+        """Train members, and keep what they predict for the test images.
 
         Args:
-            after_epoch: Called with the run, whose members it may drop, and with all scores so far.
+            after_epoch: Called with the run, whose members it may drop, and with all scores so far of its members.
+            in_lockstep: Whether all go through their epochs in one run; else as many as the trainer trains at once.
             told: Raise whatever training raises as `TrialFailed`.
             on_stuck: As of `time_limit`.
 
@@ -321,8 +323,10 @@ class CrossValidationObjective:
         self._predictions.forget_whole(self.trainer.folds)  # of trials that were decomposed before this one
         if self.on_begin is not None:
             self.on_begin(members)
-        training = Training(members, self.settings.search.fit_timeout, told=told, on_stuck=on_stuck)
-        history = training.train(self.trainer, self.on_epoch, after_epoch)
+        history: dict[Member, Sequence[EpochScores]] = {}
+        for part in [members] if in_lockstep else in_runs(self.trainer, members):
+            training = Training(part, self.settings.search.fit_timeout, told=told, on_stuck=on_stuck)
+            history |= training.train(self.trainer, self.on_epoch, after_epoch)
         for member, scored in history.items():
             network = scored[-1].network
             if network is not None and network.test_log_probabilities is not None:

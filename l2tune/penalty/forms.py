@@ -273,8 +273,7 @@ def along(factor: Factor, weight: Tensor) -> Factor:
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """(M,) ‖·‖₂ of all tensors (M, …) together."""
-    of_each = torch.stack([torch.linalg.vector_norm(t.detach().flatten(1), dim=1) for t in tensors])
-    return of_each.square().sum(0).sqrt()
+    return torch.stack([t.detach().flatten(1).square().sum(1) for t in tensors]).sum(0).sqrt()
 
 
 def _times(slopes: list[Tensor], multipliers: Sequence[float] | None) -> list[Tensor]:

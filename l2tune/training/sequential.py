@@ -34,6 +34,7 @@ class SequentialTrainer:
 
     Attributes:
         together: Strengths that a search trains side by side.
+        at_once: Networks that are trained at once: of all that are in one run, each is in memory to the end.
 
     Raises:
         UserError: The problem cannot be trained.
@@ -43,7 +44,7 @@ class SequentialTrainer:
 
     def __init__(self, problem: Problem, *, side_by_side: int = 1) -> None:
         problem.check()
-        self.problem, self.together = problem, side_by_side
+        self.problem, self.together, self.at_once = problem, side_by_side, side_by_side
         self.folds, self.epochs = len(problem.folds), problem.training.epochs
         self.test_labels: NDArray[np.int64] | None = problem.test_labels
         self._source = DeviceImages.of(problem.data.images, problem.data.labels, problem.device)

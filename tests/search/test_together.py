@@ -40,7 +40,7 @@ class Together(ReplayTrainer):
 
     def __init__(self, table: pd.DataFrame, strengths: int) -> None:
         super().__init__(table)
-        self.together = strengths
+        self.together, self.at_once = strengths, 0
         self.rounds: list[list[Member]] = []
 
     def start(self, members: Sequence[Member]) -> ReplayRun:
@@ -78,6 +78,28 @@ def test_without_a_pruner_all_folds_of_a_batch_train_at_once(sampler: str) -> No
     study = search(trainer, sampler=sampler, pruner="none", trials=9)
     assert [len(members) for members in trainer.rounds] == [4 * FOLDS, 4 * FOLDS, FOLDS]
     assert all(len(fold_records(trial)) == FOLDS for trial in study.trials)
+
+
+@pytest.mark.parametrize("pruner", ["none", "wilcoxon"])
+def test_a_trainer_that_trains_a_few_at_once_has_no_more_in_memory(pruner: str) -> None:
+    whole, parts = Together(valley(), 2), Together(valley(), 2)
+    parts.at_once = 2
+    studies = [search(trainer, sampler="random", pruner=pruner, trials=6) for trainer in (whole, parts)]
+    assert max(map(len, whole.rounds)) > FOLDS
+    assert max(map(len, parts.rounds)) == 2
+    order = [[member for members in trainer.rounds for member in members] for trainer in (whole, parts)]
+    assert order[0] == order[1], "the same fits in the same order"
+    found = [[(t.params, t.value, t.state, list(fold_records(t))) for t in study.trials] for study in studies]
+    assert found[0] == found[1]
+
+
+def test_folds_in_lockstep_stay_in_one_run() -> None:
+    trainer = Together(valley(), 2)
+    trainer.at_once = 1
+    objective = CrossValidationObjective.from_settings(build({"epochs": 1}), trainer, {"class_names": list("01")})
+    members = [Member(0.0, fold, 0, 0) for fold in range(FOLDS)]
+    objective.train(members, in_lockstep=True)
+    assert trainer.rounds == [members]
 
 
 def test_a_pruner_of_folds_is_asked_after_each_fold() -> None:
