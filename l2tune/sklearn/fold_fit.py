@@ -50,9 +50,9 @@ def fit_and_score(
 
 def _loss(fitted: BaseEstimator, X: Any, y: Any) -> float | None:
     """Mean cross-entropy in nats; None where there is none: nobody asked for it, so it never fails a fit."""
-    if not hasattr(fitted, "predict_proba") or type_of_target(y) not in ("binary", "multiclass"):
-        return None
     try:
+        if not hasattr(fitted, "predict_proba") or type_of_target(y) not in ("binary", "multiclass"):
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return float(log_loss(y, fitted.predict_proba(X), labels=fitted.classes_))
