@@ -57,7 +57,7 @@ def test_an_operation_of_a_storage_is_not_cut_in_two():
     def operation():
         with undisturbed():
             with undisturbed():
-                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGINT)
             reached.append("the end")
         reached.append("beyond")
 

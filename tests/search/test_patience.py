@@ -209,7 +209,7 @@ def test_a_lock_that_another_process_holds_keeps_no_signal_waiting(tmp_path: Pat
     optuna.create_study(study_name="first", storage=storage)
     with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
         timer.start()
         with pytest.raises(KeyboardInterrupt), lasting_interrupts():
             optuna.create_study(study_name="second", storage=storage)
