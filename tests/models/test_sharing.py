@@ -268,7 +268,9 @@ def test_a_weight_that_was_moved_is_still_known_in_another_module():
 
 def test_freed_memory_is_no_common_memory():
     addresses = set()
-    for _ in range(200):
+    for place in range(200):
+        if place % 20 == 0:
+            gc.collect()  # networks are freed in cycles, and an earlier test may have made collections rare
         addresses.add(build_model(lambda shape, classes: net(), SHAPE, CLASSES)[1].weight.data_ptr())
     assert len(addresses) < 200  # some were used again
 
