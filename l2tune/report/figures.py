@@ -219,8 +219,8 @@ def weights_figure(t: Estimates) -> go.Figure | None:
         return None
     high = max(tops) + 0.3  # what decays to nothing, or grows without end in one fold, would flatten all else
     low = max(high - 13, min(high - 4.3, min(tops) - 0.3))
-    canvas.y(dtick=math.ceil((high - low) / 7), tickfont={"size": 10})
-    canvas.y(type="log", exponentformat="power", range=[low, high])
+    decades = math.ceil((high - low) / 7)
+    canvas.y(type="log", exponentformat="power", range=[low, high], dtick=decades, tickfont={"size": 10})
     _mark_best(canvas, t)
     return canvas.finished()
 

@@ -20,7 +20,7 @@ from l2tune.search.storage_faults import STORAGE_ERRORS, storage_failed
 from l2tune.search.workers import (
     LOOK_SECONDS,
     others_at_work,
-    releasing,
+    release,
     take_over_lost,
     wait_for_signs_of_life,
 )
@@ -75,7 +75,7 @@ def coordinate(
         wait_for_signs_of_life(study, watch, me, say)
         if objective.steps_of(study) == "fold":
             queue_baseline_parts(study, objective.trainer.folds)
-        with crew or nullcontext() as working, releasing(), _hurrying(study):
+        with crew or nullcontext() as working, _putting_down(study):
             while True:
                 on_look()
                 take_over_lost(study, watch, me)
@@ -94,11 +94,12 @@ def coordinate(
 
 
 @contextmanager
-def _hurrying(study: optuna.Study) -> Iterator[None]:
-    """Whatever is raised inside, nothing that follows it waits for the storage for long."""
+def _putting_down(study: optuna.Study) -> Iterator[None]:
+    """Whatever is raised inside is released, and nothing that follows it waits for the storage for long."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        release(error)
         hurry(study, True)
         raise
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Container
+from contextlib import suppress
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -125,16 +125,6 @@ def release(error: BaseException) -> None:
     It would as long as the error is handled, for whose traceback the frames and all that is in them are kept.
     """
     traceback.clear_frames(error.__traceback__)
-
-
-@contextmanager
-def releasing() -> Iterator[None]:
-    """`release` whatever is raised inside."""
-    try:
-        yield
-    except BaseException as error:
-        release(error)
-        raise
 
 
 def let_earlier_draw(
