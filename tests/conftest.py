@@ -22,6 +22,7 @@ import numpy as np
 import optuna
 import pytest
 from PIL import Image
+from processes import Process
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads that spin while they wait would take each other's cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -69,7 +70,7 @@ def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("l2tune.search.workers.LOOK_SECONDS", 0.01)
 
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., Process]
 
 
 @pytest.fixture
@@ -78,23 +79,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     What is left at the end is killed, and what it has started with it.
     """
-    started: list[subprocess.Popen[str]] = []
+    started: list[Process] = []
 
-    def begin(*words: str, **environment: str) -> subprocess.Popen[str]:
+    def begin(*words: str, **environment: str) -> Process:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "l2tune", *words],
-                cwd=tmp_path,
-                env=inherited | {"OMP_NUM_THREADS": "1"} | environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-                # a command that a script starts in the background ignores Ctrl-C
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            )
-        )
+        started.append(Process(words, tmp_path, inherited | {"OMP_NUM_THREADS": "1"} | environment))
         return started[-1]
 
     yield begin
@@ -105,7 +94,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 with suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
             process.kill()
-        process.communicate(timeout=60)
+        process.wait(60)
 
 
 CheckComplete = Callable[..., None]

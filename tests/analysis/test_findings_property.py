@@ -856,7 +856,7 @@ def read_failed(r: Reader, text: str) -> None:
 # ---- properties ----
 
 REACHED: Counter[str] = Counter()
-QUICK, LONG = 400, 4000
+QUICK, LONG = 200, 4000
 RANDOM = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 

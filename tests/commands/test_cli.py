@@ -1,22 +1,19 @@
 """The command line as a user meets it: in processes of its own."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import processes
 import pytest
 
 QUICK = ("--subset", "200", "--epochs", "2", "--folds", "3", "--trials", "6")
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "PYTHONWARNINGS": "default"}
-    command = [sys.executable, "-m", "l2tune", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return processes.run(folder, *words, COLUMNS="100", PYTHONWARNINGS="default")
 
 
 @pytest.fixture(scope="module")
@@ -138,27 +135,15 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, words: list[st
 
 def interrupted(folder: Path, number: int) -> subprocess.CompletedProcess[str]:
     """A search that gets a signal once its second trial is done."""
-    command = [sys.executable, "-m", "l2tune", "search", *QUICK[:-1], "30", "--pruner", "none", "--sampler", "random"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with (folder / "stderr.txt").open("w") as errors:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-        )
-        deadline = time.monotonic() + 120
-        while "trial 2:" not in (folder / "stderr.txt").read_text() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(number)
-        try:
-            stdout, _ = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    return subprocess.CompletedProcess(command, process.returncode, stdout, (folder / "stderr.txt").read_text())
+    words = ("search", *QUICK[:-1], "30", "--pruner", "none", "--sampler", "random")
+    process = processes.begin(folder, *words)
+    process.until("trial 2:")
+    process.send_signal(number)
+    try:
+        out, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(words, process.wait(), out, errors)
 
 
 def test_ctrl_c_writes_the_report_from_what_is_there(tmp_path: Path) -> None:
@@ -199,14 +184,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_two_searches_at_once_share_one_study(tmp_path: Path) -> None:
     flags = [*QUICK[:-1], "8", "--pruner", "none", "--sampler", "random"]
-    command = [sys.executable, "-m", "l2tune", "search", *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    both = [
-        subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
+    both = [processes.begin(tmp_path, "search", *flags) for _ in range(2)]
     for process in both:
         _, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import processes
 import pytest
 
 from l2tune.cli import main
@@ -39,32 +37,20 @@ def call(*words: str) -> tuple[int, str, str]:
     return end.value.code, out.getvalue(), errors.getvalue()
 
 
-def begin(folder: Path, *words: str, errors: str = "stderr.txt") -> subprocess.Popen[str]:
-    with (folder / errors).open("w") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "l2tune", *words],
-            cwd=folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"},
-            stdout=subprocess.PIPE,
-            stderr=file,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-        )
+def begin(folder: Path, *words: str) -> processes.Process:
+    return processes.begin(folder, *words, PYTHONWARNINGS="default")
 
 
 def cut_short(folder: Path, after: str, number: int) -> subprocess.CompletedProcess[str]:
     """A comparison that gets a signal once it has told a line."""
     process = begin(folder, *LONG)
-    deadline = time.monotonic() + 120
-    while after not in (folder / "stderr.txt").read_text() and time.monotonic() < deadline:
-        assert process.poll() is None, (folder / "stderr.txt").read_text()
-        time.sleep(0.02)
+    process.until(after)
     process.send_signal(number)
     try:
-        stdout, _ = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    return subprocess.CompletedProcess([], process.returncode, stdout, (folder / "stderr.txt").read_text())
+    return subprocess.CompletedProcess([], process.wait(), out, errors)
 
 
 def trained_of(folder: Path) -> list[tuple[str, float, int]]:
@@ -84,10 +70,9 @@ def trained_of(folder: Path) -> list[tuple[str, float, int]]:
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a quick comparison has run."""
     folder = tmp_path_factory.mktemp("compared")
-    process = begin(folder, *FLAGS)
-    stdout, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, (folder / "stderr.txt").read_text()
-    (folder / "stdout.txt").write_text(stdout)
+    out, errors = begin(folder, *FLAGS).communicate(timeout=300)
+    (folder / "stdout.txt").write_text(out)
+    (folder / "stderr.txt").write_text(errors)
     return folder
 
 
@@ -250,8 +235,7 @@ def test_a_comparison_that_was_cut_short_goes_on(tmp_path: Path, after: str, num
         assert (tmp_path / OUT / "compare.html").exists()
         assert done.stdout.strip()
     process = begin(tmp_path, *LONG)
-    process.communicate(timeout=120)
-    assert process.returncode == 0, (tmp_path / "stderr.txt").read_text()
+    assert process.wait(120) == 0, process.output
     trained = trained_of(tmp_path)
     assert len(set(trained)) == len(trained), "no fit that was finished is trained again"
     # a trial killed in the instant of its birth counts as another worker's for some seconds
@@ -260,14 +244,12 @@ def test_a_comparison_that_was_cut_short_goes_on(tmp_path: Path, after: str, num
 
 
 def test_two_at_once_share_the_work(tmp_path: Path) -> None:
-    both = [begin(tmp_path, *LONG, errors=f"{number}.txt") for number in range(2)]
-    for number, process in enumerate(both):
-        process.communicate(timeout=120)
-        assert process.returncode == 0, (tmp_path / f"{number}.txt").read_text()
+    both = [begin(tmp_path, *LONG) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0], [process.output for process in both]
     trained = trained_of(tmp_path)
     assert len(set(trained)) == len(trained) == 3 + 2 * 2 * 3
     assert [form for form, strength, _ in trained if strength == 0] == ["l2"] * 3
     studies = comparison_studies(open_storage(str(tmp_path / "l2tune.db")), NAME)
     stored = {(form, r.strength) for form, study in studies.items() for r in refit_records(study)}
-    told = [(tmp_path / f"{number}.txt").read_text().count("trained on all training images") for number in range(2)]
+    told = [process.output[1].count("trained on all training images") for process in both]
     assert sum(told) == len(stored) - 1, "λ = 0 once for both forms"

@@ -1,13 +1,12 @@
 """`l2tune fit` on studies that it cannot train again, and networks with tied weights."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from processes import run
 from safetensors.torch import load_file
 
 from l2tune.objectives.cross_validation import CrossValidationObjective
@@ -31,11 +30,6 @@ class Tied(nn.Module):
 def build(shape, classes):
     return Tied()
 """
-
-
-def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "l2tune", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 def study_in(folder: Path, objective: object) -> None:

@@ -1,20 +1,17 @@
 """The main job on MNIST and on CIFAR-10 as an image folder, as a user would run it."""
 
 import json
-import os
-import subprocess
-import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
+
+from processes import run
 
 QUICK = ("--subset", "120", "--epochs", "1", "--folds", "2", "--trials", "3")
 
 
 def search(folder: Path, *words: str) -> dict[str, object]:
-    command = [sys.executable, "-m", "l2tune", "search", *words, *QUICK, "--study", "quick"]
-    environment = {key: value for key, value in os.environ.items() if key != "L2TUNE_DATA"} | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = run(folder, "search", *words, *QUICK, "--study", "quick")
     assert done.returncode == 0, done.stderr
     return dict(json.loads((folder / "runs/quick/results.json").read_text()))
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from processes import Process, begin
 
 from l2tune.records.fold_record import fold_records
 from l2tune.records.observations import strength_of
@@ -33,12 +32,8 @@ main(sys.argv[1:])
 BIRTH_SECONDS = 5.0
 
 
-def search(folder: Path) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", QUICK_WATCH, "search", "--study", "digits", *SEARCH]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        words, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+def search(folder: Path) -> Process:
+    return begin(folder, "search", "--study", "digits", *SEARCH, script=QUICK_WATCH)
 
 
 def told(folder: Path) -> dict[str, Any]:
@@ -61,7 +56,7 @@ def trained(folder: Path) -> list[tuple[float | None, int]]:
     return sorted((strength_of(trial) or 0.0, fold) for trial, fold in fits)
 
 
-def moments(folder: Path, process: subprocess.Popen[str], seconds: float, rng: random.Random, early: bool) -> None:
+def moments(folder: Path, process: Process, seconds: float, rng: random.Random, early: bool) -> None:
     """Wait until the moment to kill: early in the life of a trial, or anywhere in the search."""
     if not early:
         with suppress(subprocess.TimeoutExpired):

@@ -17,15 +17,17 @@ QUICK = ("--storage", "s.db", "--subset", "200", "--folds", "3", "--model", "lin
 
 
 def test_a_search_goes_on_when_nobody_reads_its_messages_any_more(
-    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], check_complete: Callable[..., None]
+    tmp_path: Path, check_complete: Callable[..., None]
 ) -> None:
-    search = start("search", *QUICK, "--sampler", "random", "--pruner", "none", "--study", "digits")
-    assert search.stderr is not None
-    assert search.stdout is not None
-    assert search.stderr.readline()
-    search.stderr.close()
-    assert "λ" in search.stdout.read()
-    assert search.wait(300) == 0
+    words = [sys.executable, "-m", "l2tune", "search", *QUICK, "--sampler", "random", "--pruner", "none"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*words, "--study", "digits"], cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as search:
+        assert search.stderr is not None
+        assert search.stdout is not None
+        assert search.stderr.readline()
+        search.stderr.close()
+        assert "λ" in search.stdout.read()
+        assert search.wait(300) == 0
     check_complete("digits", trials=3, folds=3)
 
 

@@ -11,22 +11,25 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from processes import Process
 
 from l2tune.records.claims import part_of_folds
-from l2tune.records.keys import BEAT, WORKER
+from l2tune.records.keys import WORKER
+from l2tune.search.patience import PatientStorage
 from l2tune.search.storage import open_storage
 
 STORAGE = "s.db"
 QUICK = ("--storage", STORAGE, "--subset", "200", "--folds", "3", "--model", "linear", "--study", "digits")
-SHORT, LONG = ("--epochs", "6"), ("--epochs", "300")
+SHORT, LONG = ("--epochs", "6"), ("--epochs", "200")
 RANDOM = ("--sampler", "random", "--pruner", "none", "--trials", "6")
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., Process]
 CheckComplete = Callable[..., None]
 
 
@@ -36,8 +39,14 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in found.stdout.split()]
 
 
-def study_in(folder: Path, name: str = "digits") -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=open_storage(str(folder / STORAGE)))
+@cache
+def storage_in(folder: Path) -> PatientStorage:
+    """Opened once: each opening costs what the processes that are looked at compute with."""
+    return open_storage(str(folder / STORAGE), must_exist=True)
+
+
+def study_in(folder: Path) -> optuna.Study:
+    return optuna.load_study(study_name="digits", storage=storage_in(folder))
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 120.0) -> None:
@@ -52,11 +61,11 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 120.0)
 
 
 def in_training(folder: Path) -> list[FrozenTrial]:
-    """Trials whose heart has begun to beat."""
-    return [t for t in study_in(folder).get_trials(states=(TrialState.RUNNING,)) if BEAT in t.user_attrs]
+    """Trials that a worker is at."""
+    return [t for t in study_in(folder).get_trials(states=(TrialState.RUNNING,)) if WORKER in t.user_attrs]
 
 
-def finished(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+def finished(process: Process, status: int = 0) -> tuple[str, str]:
     """What an ended process has printed."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, err

@@ -1,6 +1,7 @@
 """Random networks: each is refused in one line, or can be trained and scored."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -105,14 +106,29 @@ def factory_of(layers, training, evaluation):
     return factory
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-@given(
-    st.one_of(st.lists(LAYER, max_size=3), st.lists(GENTLE, max_size=4)),
-    often("logits", OUTPUTS),
-    often("logits", OUTPUTS),
-    st.sampled_from([1, 2, 5]),
-)
+CASES = {
+    "layers": st.one_of(st.lists(LAYER, max_size=3), st.lists(GENTLE, max_size=4)),
+    "training": often("logits", OUTPUTS),
+    "evaluation": often("logits", OUTPUTS),
+    "batch_size": st.sampled_from([1, 2, 5]),
+}
+RELAXED = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+
+
+@settings(max_examples=150, derandomize=True, **RELAXED)
+@given(**CASES)
 def test_a_network_is_refused_or_can_be_trained(layers, training, evaluation, batch_size):
+    check_refused_or_trained(layers, training, evaluation, batch_size)
+
+
+@pytest.mark.long
+@settings(max_examples=4000, **RELAXED)
+@given(**CASES)
+def test_thousands_of_networks_are_refused_or_can_be_trained(layers, training, evaluation, batch_size):
+    check_refused_or_trained(layers, training, evaluation, batch_size)
+
+
+def check_refused_or_trained(layers, training, evaluation, batch_size):
     factory = factory_of(layers, training, evaluation)
     before = torch.get_rng_state()
     message = refusal(factory, batch_size)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -109,13 +110,27 @@ def studies(draw: st.DrawFn) -> optuna.Study:
     return study
 
 
+RELAXED: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
 def refuse(word: str) -> float:
     raise AssertionError(word)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=80, derandomize=True, **RELAXED)
 @given(studies())
 def test_whatever_a_study_holds_it_is_told(study: optuna.Study) -> None:
+    check_told(study)
+
+
+@pytest.mark.long
+@settings(max_examples=2000, **RELAXED)
+@given(studies())
+def test_whatever_thousands_of_studies_hold_it_is_told(study: optuna.Study) -> None:
+    check_told(study)
+
+
+def check_told(study: optuna.Study) -> None:
     try:
         t = Tradeoff.from_study(study)
     except UserError:  # no score yet, or which parameter is the strength is not known
@@ -130,7 +145,7 @@ def test_whatever_a_study_holds_it_is_told(study: optuna.Study) -> None:
         assert not re.search(r"\bnan\b|\binf\b|∞|not a number", caption(t))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=25, derandomize=True, **RELAXED)
 @given(studies())
 def test_whatever_a_study_holds_it_has_a_page(study: optuna.Study) -> None:
     try:

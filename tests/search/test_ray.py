@@ -11,16 +11,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from processes import Process
 
 from l2tune.commands.ray_worker import plan_ray
 from l2tune.errors import UserError
 from l2tune.records.workers import Worker, worker_of
+from l2tune.search.patience import PatientStorage
 from l2tune.search.ray_cluster import RayCluster, Share, connect
 from l2tune.search.storage import open_storage
 from l2tune.settings import build
@@ -43,7 +46,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # the same, met by the collector
 ]
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., Process]
 CheckComplete = Callable[..., None]
 
 
@@ -64,11 +67,17 @@ def cluster() -> Iterator[Any]:
             started.shutdown()
 
 
+@cache
+def storage_in(folder: Path) -> PatientStorage:
+    """Opened once: each opening costs what the processes that are looked at compute with."""
+    return open_storage(str(folder / "s.db"), must_exist=True)
+
+
 def study_in(folder: Path) -> optuna.Study:
-    return optuna.load_study(study_name="digits", storage=open_storage(str(folder / "s.db"), must_exist=True))
+    return optuna.load_study(study_name="digits", storage=storage_in(folder))
 
 
-def wait_for(condition: Callable[[], object], what: str, process: subprocess.Popen[str] | None = None) -> None:
+def wait_for(condition: Callable[[], object], what: str, process: Process | None = None) -> None:
     """Wait until something holds, while a process runs; a study that is not there yet does not hold."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
@@ -81,7 +90,7 @@ def wait_for(condition: Callable[[], object], what: str, process: subprocess.Pop
     pytest.fail(f"{what} did not come")
 
 
-def finished(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+def finished(process: Process, status: int = 0) -> tuple[str, str]:
     """What an ended process has printed: nothing of it is Ray's."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == status, err

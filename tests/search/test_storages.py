@@ -5,11 +5,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
@@ -22,25 +22,14 @@ from l2tune.search.storage import load_study, open_storage, study_exists
 SEARCH = ("search", "--subset", "120", "--epochs", "1", "--folds", "2", "--sampler", "random", "--pruner", "none")
 
 
-def run(folder: Path, *words: str, copies: int = 1) -> list["subprocess.CompletedProcess[str]"]:
-    """`l2tune`, in several processes at once."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "l2tune", *words]
-
-    def one(_: int) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-
-    with ThreadPoolExecutor(copies) as pool:
-        return list(pool.map(one, range(copies)))
-
-
 @pytest.mark.parametrize("kind", ["sqlite", "journal", "postgresql", "mariadb", "grpc_proxy"])
 def test_two_processes_search_one_study(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     files = {"sqlite": f"{tmp_path}/study.db", "journal": f"{tmp_path}/study.log"}
     storage = files.get(kind) or request.getfixturevalue(kind)
-    done = run(tmp_path, *SEARCH, "--quiet", "--trials", "6", "--storage", storage, copies=2)
-    assert [process.returncode for process in done] == [0, 0], [process.stderr for process in done]
-    assert [process.stderr for process in done] == ["", ""]
+    words = (*SEARCH, "--quiet", "--trials", "6", "--storage", storage)
+    both = [processes.begin(tmp_path, *words) for _ in range(2)]
+    assert [process.communicate(300)[1] for process in both] == ["", ""]
+    assert [process.returncode for process in both] == [0, 0]
     check_whole(storage, trials=6)
 
 
@@ -71,32 +60,16 @@ def check_whole(storage: str, *, trials: int) -> None:
     assert [sorted(fold_records(trial)) for trial in found] == [[0, 1]] * trials
 
 
-class Search:
-    """`l2tune search` in a process of its own, followed line by line."""
+class Search(processes.Process):
+    """`l2tune search` in a process of its own."""
 
-    def __init__(self, folder: Path, *words: str, script: str = "from l2tune.cli import main; main()") -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", script, *SEARCH, *words],
-            cwd=folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.said = ""
+    def __init__(self, folder: Path, *words: str, script: str | None = None) -> None:
+        super().__init__((*SEARCH, *words), folder, os.environ | {"OMP_NUM_THREADS": "1"}, script)
 
-    def until(self, text: str) -> None:
-        """Wait until it has said this."""
-        assert self._process.stderr
-        while text not in self.said:
-            line = self._process.stderr.readline()
-            assert line, f"it ended: {self.said}"
-            self.said += line
-
-    def end(self) -> int:
-        """Wait for its end, and return its exit status."""
-        self.said += self._process.communicate(timeout=300)[1]
-        return self._process.returncode
+    @property
+    def said(self) -> str:
+        """All that it has told so far."""
+        return self.output[1]
 
     @property
     def fits(self) -> int:
@@ -116,7 +89,7 @@ def test_a_server_that_is_restarted_loses_nothing_and_nothing_is_done_twice(
     for search in searches:
         search.until("the storage does not answer (")
     postgresql_server.start()
-    assert [search.end() for search in searches] == [0, 0], [search.said for search in searches]
+    assert [search.wait(300) for search in searches] == [0, 0], [search.said for search in searches]
     for search in searches:
         assert search.said.count("the storage does not answer (") == 1
         assert search.said.count("; trying again for up to 2 min\n") == 1
@@ -132,7 +105,7 @@ def test_a_server_that_stays_away_ends_the_search_in_one_line(
     search.until("trial 1: ")
     postgresql_server.stop(at_once=True)
     try:
-        assert search.end() == 1
+        assert search.wait(300) == 1
     finally:
         postgresql_server.start()
     assert "the storage does not answer (" in search.said
@@ -168,7 +141,7 @@ limit({"study.db": 150_000, "study.log": 30_000}[sys.argv[-1]])
 main()
 """
     search = Search(tmp_path, "--trials", "99", "--quiet", "--storage", storage, script=script)
-    assert search.end() == 1
+    assert search.wait(300) == 1
     assert search.said.startswith(f"the storage failed (--storage {storage}: cannot be read or written ({reason}")
     assert search.said.count("\n") == 1
     trials = load_study(open_storage(f"{tmp_path}/{storage}", must_exist=True), "digits").trials
