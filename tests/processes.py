@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    *("torch", "torchvision", "optuna", "sqlalchemy", "alembic.context", "sqlite3", "pandas"),
+    *("torch", "torchvision", "optuna", "optuna_dashboard", "sqlalchemy", "alembic.context", "sqlite3", "pandas"),
     *(
         "scipy.optimize",
         "scipy.stats",

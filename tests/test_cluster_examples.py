@@ -52,7 +52,7 @@ def test_the_array_of_slurm_searches(
     tmp_path: Path, environment: dict[str, str], check_complete: CheckComplete
 ) -> None:
     array = {"SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "3"}
-    tasks = [environment | array | {"SLURM_ARRAY_TASK_ID": str(k), "L2TUNE_PAUSE": "0.5"} for k in range(3)]
+    tasks = [environment | array | {"SLURM_ARRAY_TASK_ID": str(k), "L2TUNE_PAUSE": "2"} for k in range(3)]
     words = ["bash", str(EXAMPLES / "slurm.sh"), *QUICK]
     run_together([(words, own) for own in tasks], tmp_path)
     check_complete("slurm-77", trials=4, folds=3)
@@ -81,7 +81,7 @@ def test_the_jobs_of_kubernetes_search(
     words, own = container(search, environment)
     words = [word.replace("/results", str(tmp_path / "results")) for word in words] + [*QUICK]
     worker, of_worker = container(workers, environment)
-    again = ["bash", "-c", 'until "$@"; do sleep 0.5; done', "kubelet", *worker]  # restartPolicy: OnFailure
+    again = ["bash", "-c", 'until "$@"; do sleep 3; done', "kubelet", *worker]  # restartPolicy: OnFailure
     run_together([(words, own), (again, of_worker), (again, of_worker)], tmp_path)
     check_complete("digits", trials=4, folds=3, results="results/results.json")
 

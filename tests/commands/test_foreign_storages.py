@@ -36,7 +36,7 @@ from l2tune.report.terminal import render as render_terminal
 from l2tune.search.storage import load_study, open_storage
 from l2tune.tradeoff import Tradeoff
 
-EXAMPLES = int(os.environ.get("L2TUNE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("L2TUNE_EXAMPLES", "25"))
 """Each is drawn as a whole report, which takes a second; `L2TUNE_EXAMPLES=1000` draws more."""
 STEERING = "x\x1b[31m[/x][bold]\n\r\x07\x9b2J\u202e\u2028<script>alert(1)</script>|`$z$`"
 OUTSIDE = [

@@ -79,7 +79,7 @@ def study_in(folder: Path) -> optuna.Study:
 
 def wait_for(condition: Callable[[], object], what: str, process: Process | None = None) -> None:
     """Wait until something holds, while a process runs; a study that is not there yet does not hold."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         with suppress(Exception):
             if condition():
