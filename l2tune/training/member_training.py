@@ -31,7 +31,7 @@ from l2tune.training.schedules import learning_rate
 T = TypeVar("T")
 
 _EVALUATION_BATCH = {"cpu": (512, 1 << 17)}
-"""Images and pixels of an evaluation batch at most: on a CPU more gain nothing, and 2^15 take up to 1.4 times the time."""
+"""Images and pixels of an evaluation batch at most: a CPU gains nothing by more; with 2^15 it takes up to 1.4 times."""
 
 
 class Halted(Exception):
