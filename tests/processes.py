@@ -15,6 +15,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 import weakref
@@ -22,24 +23,15 @@ from collections.abc import Mapping
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-LIBRARIES = (
-    *("torch", "torchvision", "optuna", "optuna_dashboard", "sqlalchemy", "alembic.context", "sqlite3", "pandas"),
-    *(
-        "scipy.optimize",
-        "scipy.stats",
-        "sklearn.datasets",
-        "sklearn.tree",
-        "plotly.graph_objects",
-        "cyclopts",
-        "pydantic",
-        "jinja2",
-    ),
-    *("PIL.Image", "rich.console"),
-)
+LIBRARIES = """
+torch torchvision optuna optuna_dashboard sqlalchemy alembic.context sqlite3 pandas scipy.optimize scipy.stats sklearn
+sklearn.datasets plotly.graph_objects cyclopts pydantic jinja2 PIL.Image rich.console
+"""
 
 _started = multiprocessing.get_context("forkserver")
-_started.set_forkserver_preload(list(LIBRARIES))
+_started.set_forkserver_preload(LIBRARIES.split())
 
 
 class Process:
@@ -49,22 +41,24 @@ class Process:
         self, words: tuple[str, ...], folder: Path, environment: Mapping[str, str], script: str | None = None
     ) -> None:
         self.args = words
-        self._outputs = os.memfd_create("stdout"), os.memfd_create("stderr")
-        for number in self._outputs:
-            weakref.finalize(self, os.close, number)
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # what is forked has its parent's threads
-        given = words, str(folder), dict(environment), script, *map(DupFd, self._outputs)
+        self._outputs = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]  # noqa: SIM115
+        for file in self._outputs:
+            weakref.finalize(self, file.close)
+        given = words, str(folder), dict(environment), script, *(DupFd(file.fileno()) for file in self._outputs)
         self._process = _started.Process(target=_command, args=given)
-        self._process.start()
+        with patch.dict(os.environ, {"OMP_NUM_THREADS": "1"}):  # what all are forked from reads it, if it begins now
+            self._process.start()
         assert self._process.pid
         self.pid: int = self._process.pid
 
-    @property
-    def returncode(self) -> int | None:
+    def poll(self) -> int | None:
         """Its exit status once it has ended; a signal's negative number where one has ended it."""
         return self._process.exitcode
 
-    poll = returncode.fget
+    @property
+    def returncode(self) -> int | None:
+        """The same."""
+        return self.poll()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; returns the exit status.
@@ -80,7 +74,8 @@ class Process:
     @property
     def output(self) -> tuple[str, str]:
         """What it has written to standard output and standard error so far."""
-        out, errors = (os.pread(number, os.fstat(number).st_size, 0) for number in self._outputs)
+        numbers = [file.fileno() for file in self._outputs]
+        out, errors = (os.pread(number, os.fstat(number).st_size, 0) for number in numbers)
         return out.decode(errors="replace"), errors.decode(errors="replace")
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
