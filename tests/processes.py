@@ -68,7 +68,7 @@ class Process:
         """
         self._process.join(timeout)
         if self.returncode is None:
-            raise subprocess.TimeoutExpired(self.args, timeout or 0.0, *map(str, self.output))
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0, *self.output)
         return self.returncode
 
     @property

@@ -5,13 +5,16 @@ import tarfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from processes import run
 
 QUICK = ("--subset", "120", "--epochs", "1", "--folds", "2", "--trials", "3")
 
 
 def search(folder: Path, *words: str) -> dict[str, object]:
-    done = run(folder, "search", *words, *QUICK, "--study", "quick")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("L2TUNE_DATA")  # where data lie, the words tell
+        done = run(folder, "search", *words, *QUICK, "--study", "quick")
     assert done.returncode == 0, done.stderr
     return dict(json.loads((folder / "runs/quick/results.json").read_text()))
 

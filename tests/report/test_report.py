@@ -107,9 +107,9 @@ def test_a_page_of_a_user_s_own_study(tmp_path: Path) -> None:
 
 
 def test_a_long_study_stays_small(make_valley: MakeStudy) -> None:
-    strengths = (0.0, *(10 ** (-6 + 6 * k / 118) for k in range(119)))
+    strengths = (0.0, *(10 ** (-6 + 6 * k / 198) for k in range(199)))
     t = Tradeoff.from_study(make_valley(strengths=strengths, folds=10, epochs=20))
-    assert len(render_html(t)) < 3e6
+    assert len(render_html(t)) < 4e6
     for figure in (tradeoff_figure(t), gap_figure(t)):
         assert figure is not None
         assert len(figure.to_json()) < 400_000
