@@ -18,14 +18,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that spin while they wait would take each other's cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by numpy, too, when it is imported
+
 import numpy as np
 import optuna
 import pytest
 from PIL import Image
 from processes import Process
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # threads that spin while they wait would take each other's cores
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts background jobs so; tests interrupt themselves
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
