@@ -5,8 +5,10 @@ An import of l2tune changes nothing in a process; `own_process` does.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
+import os
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
@@ -39,6 +41,8 @@ def own_process() -> None:
     anything is trained.
     """
     global _owned
+    if not _owned:
+        atexit.register(_end)
     _owned = True
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -64,18 +68,31 @@ def give_back() -> None:
 
 
 def begin_loading() -> None:
-    """Look for garbage seldom from now on, until `end_loading`: a command of ours is about to import what it needs."""
+    """Look for garbage seldom from now on, until `end_loading`: a command of ours is about to import what it needs.
+
+    NumPy and SciPy take one thread: their matrices here are small, and a second one spins, beside other work at the
+    cost of half the decisions' time. torch's threads are its own.
+    """
     global _thresholds
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, when they are imported
     _thresholds = _thresholds or gc.get_threshold()
     gc.set_threshold(_IMPORTS)
 
 
 def end_loading() -> None:
-    """Look for garbage as before `begin_loading`: work that goes on for long begins."""
+    """Look for garbage as before `begin_loading`, but not among what was imported: long work begins."""
     global _thresholds
     if _thresholds is not None:
+        if not gc.get_freeze_count():
+            gc.freeze()
         gc.set_threshold(*_thresholds)
         _thresholds = None
+
+
+def _end() -> None:
+    """Clear garbage a last time. Python does so several times at its end, among all modules: a second after torch."""
+    gc.collect()
+    gc.freeze()
 
 
 def is_own() -> bool:
