@@ -92,6 +92,8 @@ class Canvas:
         self._above = 6.0
         self._lines, self._colors, self._reading = lines, list(colors), reading
         self._zero = zero
+        self._shapes: list[dict[str, Any]] = []  # plotly checks all there are with each one that is added
+        self._texts: list[dict[str, Any]] = []
         self._style(x)
 
     def zero_at(self, row: int = 1) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class Canvas:
         """A dotted line at the height of λ = 0."""
         line = {"color": BASELINE, "dash": "dot", "width": 1.5}
         at = {"xref": "paper", "x0": 0, "x1": 1, "yref": _axis("y", row), "y0": value, "y1": value}
-        self.figure.add_shape({"type": "line", "line": line, "layer": "below"} | at)
+        self._shapes.append({"type": "line", "line": line, "layer": "below"} | at)
 
     def regimes(self, regions: Sequence[tuple[float, float, str, str]]) -> None:
         """Shade ranges of λ, and name each above the panels.
@@ -136,11 +138,11 @@ class Canvas:
         for (left, right, name, color), place in zip(regions, places, strict=True):
             ends = {"x0": 10 ** (low if left <= edges[0] else left), "x1": 10 ** (high if right >= edges[1] else right)}
             shape = {"type": "rect", "xref": "x", "fillcolor": color, "line_width": 0, "layer": "below"} | ends
-            self.figure.add_shape(shape | {"yref": "paper", "y0": 0, "y1": 1, "opacity": 0.08})
+            self._shapes.append(shape | {"yref": "paper", "y0": 0, "y1": 1, "opacity": 0.08})
             above = {"yref": "paper", "yanchor": 1, "ysizemode": "pixel", "y0": 0, "y1": self._top + _LINE + 3}
-            self.figure.add_shape(shape | above | {"opacity": 0.08})
+            self._shapes.append(shape | above | {"opacity": 0.08})
             strip = {"y0": self._top + _LINE, "y1": self._top + _LINE + 3, "opacity": 0.9}
-            self.figure.add_shape(shape | above | strip)
+            self._shapes.append(shape | above | strip)
             self._text(name, x=low + place * (high - low), xref="x", xanchor="center", yshift=self._top)
         self._top += _LINE + 5
 
@@ -167,10 +169,10 @@ class Canvas:
             line = {"type": "line", "xref": "x", "x0": strength, "x1": strength, "layer": "above"}
             line["line"] = {"color": BEST, "dash": dash, "width": 1.5}
             for row in range(1, self.rows + 1):
-                self.figure.add_shape(line | {"yref": f"{_axis('y', row)} domain", "y0": 0, "y1": 1})
+                self._shapes.append(line | {"yref": f"{_axis('y', row)} domain", "y0": 0, "y1": 1})
             above = {"yref": "paper", "yanchor": 1, "ysizemode": "pixel", "y0": 0, "y1": self._top + height}
             if place.reached:
-                self.figure.add_shape(line | above)
+                self._shapes.append(line | above)
             self._text(
                 "<br>".join(map(for_plotly, name.splitlines())),
                 x=math.log10(strength),
@@ -197,6 +199,8 @@ class Canvas:
         height = above + self._plot + _BELOW
         wide, narrow = (self._legend(width) for width in (640, NARROW))
         self.figure.update_layout(
+            shapes=self._shapes,
+            annotations=self._texts,
             height=height + wide,
             margin={"l": _LEFT, "r": _RIGHT, "t": above + wide, "b": _BELOW},
             meta={
@@ -264,11 +268,11 @@ class Canvas:
             size = {"xsizemode": "pixel", "ysizemode": "pixel", "xanchor": 0, "yanchor": top}
             low = shift + _LINE * (len(lines) - 1) + 4
             place = {"x0": 7 - _LEFT, "x1": 18 - _LEFT, "y0": low, "y1": low + 11}
-            self.figure.add_shape(box | size | place)
+            self._shapes.append(box | size | place)
 
     def _text(self, text: str, **place: Any) -> None:
         plain = {"y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False, "align": "left", "borderpad": 0}
-        self.figure.add_annotation(plain | {"text": text} | place)
+        self._texts.append(plain | {"text": text} | place)
 
     def _legend(self, width: float) -> float:
         """Lay the legend out at the very top; its height in pixels on a page of such a width."""

@@ -24,7 +24,7 @@ from l2tune.penalty.strength import format_lambda
 from l2tune.records.observations import strength_of
 from l2tune.records.study import name_objectives
 from l2tune.report.cards import on_card
-from l2tune.report.figures import FIGURES
+from l2tune.report.figures import drawn
 from l2tune.report.labels import for_markdown, has_own, own_name, own_written
 from l2tune.report.own_pages_only import OwnPagesOnly
 from l2tune.report.pictures import STILL
@@ -64,7 +64,7 @@ def publish(study: optuna.Study, tradeoff: Estimates, figures: Collection[str] =
     if tradeoff.record.trained_by != "objective":  # by its own names the metric of a user's own study is known
         name_objectives(study, [f"validation {tradeoff.metric}"])
     for name in figures:
-        figure = FIGURES[name](tradeoff)
+        figure = drawn(tradeoff, name)
         if figure is not None:
             figure = on_card(figure)
             if len(figure.to_json()) <= LARGEST:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import plotly.graph_objects as go
@@ -286,3 +287,13 @@ FIGURES: Mapping[str, Callable[[Estimates], go.Figure | None]] = {
     "replay": replay_figure,
 }
 """By name."""
+
+_DRAWN: WeakKeyDictionary[Estimates, dict[str, go.Figure | None]] = WeakKeyDictionary()
+
+
+def drawn(t: Estimates, name: str) -> go.Figure | None:
+    """A figure for page, pictures and dashboard alike, which draw it once: not to be changed."""
+    known = _DRAWN.setdefault(t, {})
+    if name not in known:
+        known[name] = FIGURES[name](t)
+    return known[name]

@@ -10,7 +10,7 @@ from l2tune.records.tables import StudyRecord
 from l2tune.report import page_tables
 from l2tune.report.again import again, known_trainer
 from l2tune.report.captions import CAPTIONS
-from l2tune.report.figures import FIGURES
+from l2tune.report.figures import FIGURES, drawn
 from l2tune.report.first_screen import first_screen
 from l2tune.report.labels import metric_title
 from l2tune.report.page import FigurePart, Section, render_page
@@ -77,7 +77,7 @@ _NOTES = {
 
 
 def _figure(t: Estimates, name: str) -> FigurePart | None:
-    figure = FIGURES[name](t)
+    figure = drawn(t, name)
     if figure is None:
         return None
     told = _tradeoff_note(t) if name == "tradeoff" else _NOTES.get(name) or (figure.layout.meta or {}).get("note", "")

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from l2tune.analysis.estimates import Estimates
 from l2tune.errors import UserError
-from l2tune.report.figures import FIGURES
+from l2tune.report.figures import FIGURES, drawn
 
 PictureFormat = Literal["svg", "png"]
 
@@ -34,15 +34,15 @@ def pictures(t: Estimates, formats: Sequence[PictureFormat]) -> dict[str, bytes]
     Raises:
         UserError: No figure can be drawn yet; kaleido or a browser for it is missing.
     """
-    drawn = {name: figure for name in STILL if (figure := FIGURES[name](t)) is not None}
-    if not drawn:
+    figures = {name: figure for name in STILL if (figure := drawn(t, name)) is not None}
+    if not figures:
         diverged = t.curve is None
         raise UserError(
             f"{'every fit diverged' if diverged else 'only λ = 0 was run'}, so there is no figure to draw",
             f"--format {formats[0]}",
             "lower the learning rate and search again" if diverged else "search on",
         )
-    whole = {name: on_paper(figure) for name, figure in drawn.items()}
+    whole = {name: on_paper(figure) for name, figure in figures.items()}
     try:
         with TemporaryDirectory(prefix="l2tune-") as folder:
             return _draw(whole, formats, Path(folder))
