@@ -8,6 +8,7 @@ is for tests that start a real one with `subprocess`; so do the workers that a s
 from __future__ import annotations
 
 import atexit
+import gc
 import io
 import multiprocessing
 import os
@@ -122,6 +123,7 @@ def _command(
     words: tuple[str, ...], folder: str, environment: dict[str, str], script: str | None, out: Any, errors: Any
 ) -> None:
     """In the process itself: as `python -m l2tune` would have begun, then the command, then the end of Python."""
+    gc.freeze()  # what it was forked from is not its garbage
     os.setsid()
     os.chdir(folder)
     os.environ.clear()

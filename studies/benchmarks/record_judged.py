@@ -83,6 +83,19 @@ RECORDINGS: dict[str, tuple[dict[str, Any], Draw, list[float]]] = {
         Draw(),
         log_grid(1e-4, 1.0, 27),
     ),
+    "cifar10-1000-resnet": (
+        CIFAR10
+        | {
+            "model": "small_resnet",
+            "augment": ("flip", "shift"),
+            "optimizer": "sgd",
+            "lr": 0.2,
+            "batch_size": 64,
+            "epochs": 60,
+        },
+        Draw(),
+        log_grid(1e-4, 1e-1, 13),
+    ),
     "mnist-1000-wrong20-linear-l1": (
         MNIST | {"model": "linear", "penalty": "l1", "optimizer": "sgd", "lr": 0.2, "epochs": 60},
         Draw(wrong=0.2, side=14),
