@@ -150,10 +150,20 @@ class CrossValidationObjective:
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, trainer: Trainer, data: Mapping[str, Any], assembled: Assembled | None = None
+        cls,
+        settings: Settings,
+        trainer: Trainer,
+        data: Mapping[str, Any],
+        assembled: Assembled | None = None,
+        *,
+        metric: Metric | None = None,
     ) -> CrossValidationObjective:
-        """The objective of a whole search, sampler and pruner included, around a trainer that is there already."""
-        objective = cls(trainer=trainer, metric=settings.search.metric)
+        """The objective of a whole search, sampler and pruner included, around a trainer that is there already.
+
+        Args:
+            metric: One that is not the settings' own.
+        """
+        objective = cls(trainer=trainer, metric=metric or settings.search.metric)
         objective._setup = Setup(settings, trainer, objective.metric, data, assembled)
         return objective
 

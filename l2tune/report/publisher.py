@@ -24,10 +24,10 @@ class DashboardPublisher:
     """Keeps a study's verdict and figures in the dashboard up to date. A failure to do so never ends a search.
 
     Args:
-        seconds: At least between two updates: each costs about half a second.
+        seconds: At least between two updates: each costs about half a second, the first with its imports two.
     """
 
-    def __init__(self, study: optuna.Study, seconds: float = 30.0) -> None:
+    def __init__(self, study: optuna.Study, seconds: float = 60.0) -> None:
         self._study, self._seconds = study, seconds
         self._last = time.monotonic()
 

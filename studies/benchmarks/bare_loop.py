@@ -103,7 +103,7 @@ def bare(case: str) -> dict[str, float]:
             batches = torch.split(torch.randperm(len(labels)), given.batch_size)
             for indices in batches:
                 optimizer.zero_grad(set_to_none=True)
-                cross_entropy(model(images[indices]), labels[indices]).backward()
+                cross_entropy(model(images[indices]), labels[indices]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             steps.append((time.perf_counter() - start) / len(batches))
         fits.append(time.perf_counter() - began)
@@ -199,9 +199,10 @@ def write(measured: dict[str, list[dict[str, Any]]]) -> str:
     import pandas as pd
     from tables import rows_as_markdown
 
+    used = {name: metadata.version(name) for name in ("torch", "torchvision", "numpy", "optuna", "l2tune")}
     about = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "versions": {name: metadata.version(name) for name in ("torch", "torchvision", "numpy", "optuna", "l2tune")},
+        "versions": used,
     }
     RESULTS.write_text(json.dumps(about | {"turns": measured}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     rows = []
@@ -222,7 +223,7 @@ def write(measured: dict[str, list[dict[str, Any]]]) -> str:
             }
         )
     table = rows_as_markdown(pd.DataFrame(rows))
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in used.items())
     head = f"Ratios to a bare PyTorch loop, by `bare_loop.py`; the last run on {about['machine']}, {versions}."
     RESULTS.with_suffix(".md").write_text(f"{head}\n\n{table}\n", encoding="utf-8")
     return table

@@ -171,14 +171,15 @@ def shown(value: Any) -> str:
 
 def write(commit: str, rows: list[dict[str, Any]]) -> None:
     """The results so far."""
+    used = {name: metadata.version(name) for name in ("torch", "numpy", "optuna")}
     about = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "versions": {name: metadata.version(name) for name in ("torch", "numpy", "optuna")},
+        "versions": used,
         "before": commit,
     }
     FILE.write_text(json.dumps(about | {"rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in used.items())
     head = (
         f"Searches now and at commit {commit}, by `before_after.py` on {about['date']}: {about['machine']}, {versions}."
     )

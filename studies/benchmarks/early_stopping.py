@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 import optuna
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from outcome import STRENGTHS, Outcome, Strategy
 from recording import Array, Recording
 
@@ -66,7 +66,7 @@ class GaussianProcess:
 
     def __init__(self, low: float, high: float, seed: int) -> None:
         self._study = optuna.create_study(sampler=optuna.samplers.GPSampler(seed=seed))
-        self._space = {"lambda": FloatDistribution(low, high, log=True)}
+        self._space: dict[str, BaseDistribution] = {"lambda": FloatDistribution(low, high, log=True)}
 
     def ask(self) -> float:
         self._trial = self._study.ask(self._space)

@@ -52,7 +52,7 @@ from l2tune.members import Member
 from l2tune.models.registry import make_factory
 from l2tune.penalty.strength import weight_decay
 from l2tune.penalty.weights import regularized_parameters
-from l2tune.settings import DataSettings, Settings, build
+from l2tune.settings import DataSettings, PenaltySettings, Settings, build
 from l2tune.training.device import choose_device, device_name, has_native_bfloat16, on_device
 from l2tune.training.draws import initial_model
 from l2tune.training.member_training import MemberTraining
@@ -187,7 +187,7 @@ class Bench:
         for member in self.members(count):
             model = initial_model(self.factory, self.data.shape, self.data.classes, member.seed).to(self.device)
             decay: dict[str, Any] = {
-                "params": list(regularized_parameters(model).values()),
+                "params": list(regularized_parameters(model, PenaltySettings()).values()),
                 "weight_decay": weight_decay(1e-5),
             }
             taken = {id(p) for p in decay["params"]}

@@ -34,13 +34,12 @@ from scipy.optimize import minimize
 from tables import rows_as_markdown
 
 from l2tune.members import Member
-from l2tune.metrics import BUILT_IN
 from l2tune.objectives.cross_validation import CrossValidationObjective
 from l2tune.search import outlook
+from l2tune.search.optuna_samplers import make_pruner, make_sampler
 from l2tune.search.outlook import Signs, expected_fits
 from l2tune.search.runner import run_as_asked
 from l2tune.search.state import Plan, read_state
-from l2tune.search.storage import make_pruner, make_sampler
 from l2tune.settings import build
 
 HERE = Path(__file__).parent
@@ -86,7 +85,6 @@ def replay(path: Path, metric: str, seed: int, folds: int | None = None) -> list
     )
     study = optuna.create_study(sampler=make_sampler(given), pruner=make_pruner(given))
     objective = CrossValidationObjective.from_settings(given, recording, {"class_names": list("0123456789")})
-    objective.metric = BUILT_IN[metric]
     rows: list[dict[str, Any]] = []
 
     def note() -> None:

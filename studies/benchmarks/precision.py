@@ -41,26 +41,26 @@ def last_losses(table: Path) -> pd.DataFrame:
     """(λ × fold) validation loss after the last epoch."""
     rows = pd.read_csv(table)
     last = rows[rows["epoch"] == rows["epoch"].max()]
-    return last.pivot(index="lambda", columns="fold", values="val_loss")
+    losses: pd.DataFrame = last.pivot(index="lambda", columns="fold", values="val_loss")
+    return losses
 
 
 def compared(name: str, precision: str) -> dict[str, Any]:
     """A recording beside the one of the same name in another precision."""
     first, second = (last_losses(folder / f"{name}.csv.gz") for folder in (FOLDER, FOLDER / precision))
     means = first.mean(axis=1)
-    best = means.idxmin()
+    best, best_of_it = (float(losses.index[int(losses.mean(axis=1).argmin())]) for losses in (first, second))
     error = float(first.loc[best].std(ddof=1) / np.sqrt(first.shape[1]))
     gaps = (second.mean(axis=1) - means) / error
     valley = means <= means.min() + error
-    other = second.mean(axis=1)
     return {
         "recording": name,
         "precision": precision,
         "best": best,
-        "best_of_it": other.idxmin(),
+        "best_of_it": best_of_it,
         "loss": float(means.min()),
         "standard_error": error,
-        "regret": float((means[other.idxmin()] - means.min()) / error),
+        "regret": float((means[best_of_it] - means.min()) / error),
         "valley": [float(strength) for strength in means.index[valley]],
         "largest_in_valley": float(gaps[valley].abs().max()),
         "largest": float(gaps.replace([np.inf, -np.inf], np.nan).abs().max()),

@@ -36,6 +36,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -119,7 +120,7 @@ def main() -> None:
         "measured": dict.fromkeys(strategies, datetime.date.today().isoformat()),
     }
     recordings = [Recording(source, given.metric) for source in sources if isinstance(source, Path)]
-    early = pd.DataFrame([{"recording": r.name} | rank_correlations(r) for r in recordings])
+    correlations: list[dict[str, Any]] = [{"recording": r.name} | rank_correlations(r) for r in recordings]
     given.out.mkdir(parents=True, exist_ok=True)
     searches = [
         {
@@ -137,7 +138,6 @@ def main() -> None:
         for o in outcomes
         if o.strategy == "l2tune"
     ]
-    correlations = early.to_dict("records")
     if given.update:
         before = json.loads((given.out / f"{file}.json").read_text())
         table, about = updated(table, about, before)

@@ -58,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     for code in CODES.values():  # files into the cache, modules compiled
         seconds(code)
-    taken = {name: [] for name in CODES}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in CODES}
     for _ in range(options.repeats):
         for name, code in CODES.items():
             taken[name].append(seconds(code))

@@ -41,16 +41,7 @@ import optuna
 import sqlalchemy
 from crowd import CROWDS, connections, met_by
 from optuna.storages import BaseStorage, get_storage
-from storage_places import (
-    Place,
-    Recorded,
-    begun_study,
-    found_program,
-    objective_of,
-    places,
-    record,
-    settings_of,
-)
+from storage_places import Place, Recorded, begun_study, objective_of, places, program, record, settings_of
 from traffic import recorded_script
 
 from l2tune.records.fold_record import write_fold
@@ -154,7 +145,7 @@ def counts(place: Place) -> dict[str, Any]:
     for kind, given in searches.items():
         settings = settings_of(f"counts-{kind}", **given)
         backend = place.open().backend
-        counted = Counted(get_storage(backend))
+        counted = Counted(get_storage(backend))  # type: ignore[abstract]
         study = open_study(PatientStorage(counted, place.url, Patience()), settings)
         statements = Counter[str]()
         engine = getattr(backend, "engine", None)
@@ -337,13 +328,13 @@ def tables(told: dict[str, Any]) -> str:
             for kind in ("real", "simulated"):
                 if kind not in one:
                     continue
-                seen = one[kind]
+                seen: dict[str, Any] = one[kind]
                 number = one["real_workers"] if kind == "real" else one["workers"] - one["real_workers"]
-                cells = [one["workers"], "{:g} to {:g}".format(*one["fit"]), f"{number} {kind}", seen["fits"]]
-                cells += [f"{seen['wait']['median']:.0f} ({seen['wait']['p95']:.0f})", f"{seen['share']:.1%}"]
-                cells += [f"{one['server_cores']:.2f}", f"{one['silence']:.1f}" if one["silence"] else ""]
-                cells += [sum(seen["errors"].values()), one["taken_over"], one["doubled"]]
-                lines.append("| " + " | ".join(map(str, cells)) + " |")
+                row = [one["workers"], "{:g} to {:g}".format(*one["fit"]), f"{number} {kind}", seen["fits"]]
+                row += [f"{seen['wait']['median']:.0f} ({seen['wait']['p95']:.0f})", f"{seen['share']:.1%}"]
+                row += [f"{one['server_cores']:.2f}", f"{one['silence']:.1f}" if one["silence"] else ""]
+                row += [sum(seen["errors"].values()), one["taken_over"], one["doubled"]]
+                lines.append("| " + " | ".join(map(str, row)) + " |")
         lines += [
             "",
             "Server and clients share the machine's cores, and a real worker's own arithmetic is in its wait.",
@@ -378,11 +369,9 @@ def main() -> int:
         RESULTS.with_suffix(".md").write_text(tables(told), encoding="utf-8")
 
     with tempfile.TemporaryDirectory() as folder, places(Path(folder)) as found:
-        for name, program in (("PostgreSQL", "postgres"), ("MariaDB", "mariadbd")):
+        for name, server in (("PostgreSQL", "postgres"), ("MariaDB", "mariadbd")):
             if name in found:
-                said = subprocess.run(
-                    [found_program(program) or "", "--version"], capture_output=True, text=True
-                ).stdout
+                said = subprocess.run([program(server), "--version"], capture_output=True, text=True).stdout
                 told["versions"][name] = next((word for word in said.split() if word[0].isdigit()), said.strip())
         if "operations" in given.only:
             told["operations"] = {
@@ -392,7 +381,7 @@ def main() -> int:
         if "counts" in given.only:
             told["counts_before" if given.before else "counts"] = counts(found["PostgreSQL"])
             keep()
-        runner.fit_curve = lambda seen: None  # each worker's own arithmetic, which here all would share
+        vars(runner)["fit_curve"] = lambda seen: None  # each worker's own arithmetic, which here all would share
         if "fits" in given.only:
             told["fits"] = {
                 name: fits(found[name], others)

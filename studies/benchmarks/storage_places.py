@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent.parent))
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "tests")]
 
 from l2tune.members import EpochScores, LayerState, Member, NetworkState  # noqa: E402
 from l2tune.objectives.cross_validation import CrossValidationObjective  # noqa: E402
@@ -38,6 +38,11 @@ RECORDING = HERE / "recordings" / "digits-sgd.csv.gz"
 CONNECTIONS = 1500
 
 Cpu = Callable[[], float]
+
+
+def program(name: str) -> str:
+    """Where a program of a server is; as it is called, if it is not found."""
+    return str(found_program(name) or name)
 
 
 # What is stored
@@ -205,8 +210,8 @@ optuna.storages.run_grpc_proxy_server(storage, host="127.0.0.1", port={port})
             ends.callback(process.kill)
             wait_for_port(port)
             found["gRPC proxy"] = Place("gRPC proxy", f"grpc://127.0.0.1:{port}", lambda: cpu_of(process.pid))
-        if found_program("mariadb-install-db"):
-            mariadb = MariaDB(found_program("mariadb-install-db"))  # type: ignore[arg-type]
+        if install := found_program("mariadb-install-db"):
+            mariadb = MariaDB(install)
             ends.callback(shutil.rmtree, mariadb.folder)
             mariadb.start()
             ends.callback(mariadb.stop)

@@ -32,7 +32,7 @@ def by_optuna(sampler: str, pruner: str, *, estimate: bool = True, **settings: A
         low, high = outcome.range
         ours = sampler == "curve"
         if not estimate:
-            recording.ratios = None
+            recording.estimates = None
         given = build(
             {
                 "sampler": sampler,
@@ -52,8 +52,8 @@ def by_optuna(sampler: str, pruner: str, *, estimate: bool = True, **settings: A
             pruner=make_pruner(given),
             direction="maximize" if told.maximize else "minimize",
         )
-        objective = CrossValidationObjective.from_settings(given, recording, {"class_names": list("0123456789")})
-        objective.metric = told
+        names = {"class_names": list("0123456789")}
+        objective = CrossValidationObjective.from_settings(given, recording, names, metric=told)
 
         def note(trial: FrozenTrial) -> None:
             if trial.user_attrs.get(COMPLETE) and outcome.settled is None:

@@ -61,7 +61,7 @@ class Synthetic(Recording):
 
     def _rate(self, strength: float, fold: int) -> float:
         """Expected share of wrong images."""
-        return min(0.9, 0.15 * self._loss(strength, fold, self._aside) ** 0.8)
+        return min(0.9, 0.15 * float(self._loss(strength, fold, self._aside) ** 0.8))
 
     def _wrong(self, rate: float, fold: int) -> int:
         """Images that are wrong at this rate, of those whose difficulty is the same at every λ."""

@@ -70,7 +70,7 @@ def objective(trial: optuna.Trial) -> float:
             model.train()
             for x, y in loader:
                 optimizer.zero_grad()
-                functional.cross_entropy(model(x), y).backward()
+                functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
             loss = validation_loss(model, held_out)
