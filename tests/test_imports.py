@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -317,7 +318,8 @@ def test_a_search_begins_with_what_its_first_epoch_needs(tmp_path: Path) -> None
             f"main({['search', *out]!r})",
         ]
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}  # of two networks side by side, each would report
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=alone)
     assert done.returncode == 0, done.stderr
     loaded = set(json.loads(done.stdout))
     late = {"torch._dynamo", "torchvision", "sklearn", "scipy", "pandas", "plotly", "optuna_dashboard", "sympy"}
