@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -63,6 +64,18 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = 120.0)
 def in_training(folder: Path) -> list[FrozenTrial]:
     """Trials that a worker is at."""
     return [t for t in study_in(folder).get_trials(states=(TrialState.RUNNING,)) if WORKER in t.user_attrs]
+
+
+def suspend(process: Process, folder: Path) -> None:
+    """Stop it where it does not hold the storage's file: nobody else could write to that."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(folder / STORAGE, timeout=1)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            return
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
 
 
 def finished(process: Process, status: int = 0) -> tuple[str, str]:
@@ -167,7 +180,7 @@ def test_a_suspended_worker_that_wakes_drops_what_another_has_taken_over(
 ) -> None:
     slow = start("search", *QUICK, *RANDOM, *LONG)
     wait_for(lambda: in_training(tmp_path), "a trial in training")
-    slow.send_signal(signal.SIGSTOP)
+    suspend(slow, tmp_path)
     _, err = finished(start("worker", "digits", "--storage", STORAGE))
     assert "waiting for a sign of life" in err
     assert all(t.state.is_finished() for t in study_in(tmp_path).trials)
