@@ -67,15 +67,25 @@ def in_training(folder: Path) -> list[FrozenTrial]:
 
 
 def suspend(process: Process, folder: Path) -> None:
-    """Stop it where it does not hold the storage's file: nobody else could write to that."""
-    while True:
+    """Stop it in training, where it does not hold the storage's file: nobody else could write to that."""
+    while process.poll() is None:
+        wait_for(lambda: in_training(folder), "a trial in training")
         process.send_signal(signal.SIGSTOP)
         time.sleep(0.1)
-        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(folder / STORAGE, timeout=1)) as database:
-            database.execute("BEGIN EXCLUSIVE")
+        if _is_free(folder / STORAGE) and in_training(folder):
             return
         process.send_signal(signal.SIGCONT)
-        time.sleep(0.1)
+    pytest.fail(f"it ended: {process.output}")
+
+
+def _is_free(file: Path) -> bool:
+    """Whether no process reads or writes a database."""
+    with closing(sqlite3.connect(file, timeout=1)) as database:
+        try:
+            database.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 def finished(process: Process, status: int = 0) -> tuple[str, str]:
@@ -179,7 +189,6 @@ def test_a_suspended_worker_that_wakes_drops_what_another_has_taken_over(
     tmp_path: Path, start: Start, check_complete: CheckComplete
 ) -> None:
     slow = start("search", *QUICK, *RANDOM, *LONG)
-    wait_for(lambda: in_training(tmp_path), "a trial in training")
     suspend(slow, tmp_path)
     _, err = finished(start("worker", "digits", "--storage", STORAGE))
     assert "waiting for a sign of life" in err
